@@ -1,0 +1,86 @@
+"""User code gets healthy connections, and must leave them as it found them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+from django.db import Error, connections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+# How long a connection that answered is trusted before it is asked again.
+_TRUST_SECONDS: Final = 1.0
+
+
+class UserConnections:
+    """The connections of the thread that executes a run, during one pass."""
+
+    def __init__(self) -> None:
+        self._depths = {
+            connection.alias: _depth(connection)
+            for connection in connections.all(initialized_only=True)
+        }
+        self._checked_at = float("-inf")
+
+    def refresh(self) -> None:
+        """Close connections that are too old or do not answer, so that the next use reconnects.
+
+        Django does so at the ends of a request; a worker has none.
+        """
+        if time.monotonic() - self._checked_at < _TRUST_SECONDS:
+            return
+        for connection in _between_transactions():
+            connection.close_if_unusable_or_obsolete()
+            if connection.connection is not None and not connection.is_usable():
+                connection.close()
+        self._checked_at = time.monotonic()
+
+    def open_transaction(self) -> str | None:
+        """Return the alias of a connection on which user code has a transaction open."""
+        for connection in connections.all(initialized_only=True):
+            if _depth(connection) > self._depths.get(connection.alias, 0):
+                return connection.alias
+            if not connection.in_atomic_block and _is_manual(connection):
+                return connection.alias
+        return None
+
+    def roll_back(self, alias: str) -> None:
+        """Throw away what user code left open on a connection, by closing it."""
+        with contextlib.suppress(Error):
+            connections[alias].close()
+        del connections[alias]
+        self._checked_at = float("-inf")
+
+
+def _between_transactions() -> list[BaseDatabaseWrapper]:
+    """Return this thread's connections but for those inside a transaction (a test's, say)."""
+    return [
+        connection
+        for connection in connections.all(initialized_only=True)
+        if not connection.in_atomic_block
+    ]
+
+
+def _depth(connection: BaseDatabaseWrapper) -> int:
+    return int(connection.in_atomic_block) + len(connection.savepoint_ids)
+
+
+def _is_manual(connection: BaseDatabaseWrapper) -> bool:
+    return connection.connection is not None and not connection.autocommit
+
+
+@contextlib.contextmanager
+def user_connections() -> Iterator[UserConnections]:
+    """Look after this thread's connections around one pass."""
+    mine = UserConnections()
+    mine.refresh()
+    try:
+        yield mine
+    finally:
+        for connection in _between_transactions():
+            connection.close_if_unusable_or_obsolete()

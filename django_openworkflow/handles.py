@@ -1,0 +1,142 @@
+"""Hold on to a run: ask for its status, wait for its result, cancel it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+
+from asgiref.sync import sync_to_async
+
+from django_openworkflow.durations import to_timedelta
+from django_openworkflow.exceptions import (
+    InvalidDuration,
+    ResultTimeout,
+    RunNotFound,
+    WorkflowCanceled,
+    WorkflowFailed,
+)
+from django_openworkflow.states import SUCCESSFUL, TERMINAL, RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from django_openworkflow.models import WorkflowRun
+    from django_openworkflow.querysets import WorkflowRunQuerySet
+
+R_co = TypeVar("R_co", covariant=True)
+
+# Source: the original's ``client.ts`` waits five minutes by default.
+DEFAULT_TIMEOUT_SECONDS: Final = 300.0
+_FIRST_PAUSE_SECONDS: Final = 0.01
+_LONGEST_PAUSE_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunHandle(Generic[R_co]):
+    """A run by its id; every question is answered from the database."""
+
+    id: UUID
+
+    @classmethod
+    def get(cls, run_id: UUID | str) -> RunHandle[Any]:
+        """Return the handle of an existing run; raises ``RunNotFound``."""
+        return RunHandle(_runs().fetch(run_id).pk)
+
+    @property
+    def run(self) -> WorkflowRun:
+        """The run as it is now; raises ``RunNotFound`` when it was deleted."""
+        return _runs().fetch(self.id)
+
+    @property
+    def status(self) -> str:
+        """The status as it is now."""
+        status = _runs().filter(pk=self.id).values_list("status", flat=True).first()
+        if status is None:
+            raise RunNotFound(self.id)
+        return str(status)
+
+    def result(self, timeout: float | str | timedelta | None = DEFAULT_TIMEOUT_SECONDS) -> R_co:
+        """Wait until the run has ended and return its output.
+
+        ``timeout``: seconds, or a duration; None waits for ever. Raises ``WorkflowFailed``,
+        ``WorkflowCanceled`` or ``ResultTimeout``. Polls with growing pauses up to a second: not
+        for use inside a request, and never inside the transaction that started the run.
+        """
+        for pause in _pauses(self.id, timeout):
+            if self.status in TERMINAL:
+                return self._outcome()
+            time.sleep(pause)
+        return self._outcome()
+
+    async def aresult(
+        self, timeout: float | str | timedelta | None = DEFAULT_TIMEOUT_SECONDS
+    ) -> R_co:
+        """See ``result``."""
+        status = sync_to_async(lambda: self.status)
+        for pause in _pauses(self.id, timeout):
+            if await status() in TERMINAL:
+                break
+            await asyncio.sleep(pause)
+        return await sync_to_async(self._outcome)()
+
+    def cancel(
+        self, *, reason: str = "", actor: object = None, cascade: bool = False
+    ) -> WorkflowRun:
+        """Cancel the run; see ``WorkflowRun.objects.cancel``."""
+        return _runs().cancel(self.id, reason=reason, actor=actor, cascade=cascade)
+
+    async def acancel(
+        self, *, reason: str = "", actor: object = None, cascade: bool = False
+    ) -> WorkflowRun:
+        """See ``cancel``."""
+        return await sync_to_async(self.cancel)(reason=reason, actor=actor, cascade=cascade)
+
+    def _outcome(self) -> R_co:
+        run = self.run
+        if run.status in SUCCESSFUL:
+            return cast("R_co", run.output)
+        if run.status == RunStatus.CANCELED:
+            raise WorkflowCanceled(run.workflow_name, run.pk, run.cancel_reason)
+        raise WorkflowFailed(run.workflow_name, run.pk, run.error)
+
+
+def _pauses(run_id: UUID, timeout: float | str | timedelta | None) -> Iterator[float]:
+    """Yield growing pauses; raise ``ResultTimeout`` when the time is over after a last look."""
+    seconds = _seconds(timeout)
+    ends_at = None if seconds is None else time.monotonic() + seconds
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        left = float("inf") if ends_at is None else ends_at - time.monotonic()
+        yield max(0.0, min(pause, left))
+        if left <= 0 and seconds is not None:
+            raise ResultTimeout(run_id, seconds)
+        pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+def _seconds(timeout: float | str | timedelta | None) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, str | timedelta):
+        return to_timedelta(timeout).total_seconds()
+    seconds = _number(timeout)
+    if not 0 <= seconds < float("inf"):  # NaN is not either
+        message = f"timeout must be seconds, a duration or None, not {timeout!r}"
+        raise InvalidDuration(message)
+    return seconds
+
+
+def _number(value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return float("nan")
+
+
+def _runs() -> WorkflowRunQuerySet:
+    from django_openworkflow.models import WorkflowRun
+
+    runs: WorkflowRunQuerySet = WorkflowRun.objects.all()
+    return runs

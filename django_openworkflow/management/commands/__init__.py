@@ -1,0 +1,1 @@
+"""``runworker`` and the tools around runs."""

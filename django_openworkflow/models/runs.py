@@ -1,0 +1,170 @@
+"""One execution of a workflow: its row, its constraints, its indexes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from django_openworkflow import conf
+from django_openworkflow.clock import NowMilliseconds
+from django_openworkflow.identifiers import new_id
+from django_openworkflow.models.fields import empty_config, payload_field
+from django_openworkflow.querysets import WorkflowRunManager, WorkflowRunQuerySet
+from django_openworkflow.states import ACTIVE, TERMINAL, CancelSource, RunStatus
+
+
+class WorkflowRun(models.Model):
+    """One execution of a workflow.
+
+    Never ``save()`` a run that exists: it would undo what others wrote meanwhile. State changes go
+    through the verbs of the manager and of the worker's store, which are conditional statements.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    namespace_id = models.TextField(_("namespace"), default=conf.namespace, db_default="default")
+    workflow_name = models.TextField(_("workflow"))
+    version = models.TextField(_("version"), null=True, blank=True)
+    status = models.TextField(
+        _("status"),
+        choices=RunStatus,
+        default=RunStatus.PENDING,
+        db_default=RunStatus.PENDING.value,
+    )
+    idempotency_key = models.TextField(_("idempotency key"), null=True, blank=True)
+    config = empty_config()
+    context = payload_field(_("context"))
+    input = payload_field(_("input"))
+    output = payload_field(_("output"))
+    error = payload_field(_("error"))
+    attempts = models.IntegerField(_("claims"), default=0, db_default=0)
+    parent_step_attempt_namespace_id = models.TextField(null=True, blank=True)
+    parent_step_attempt = models.ForeignKey(
+        "StepAttempt",
+        verbose_name=_("parent step"),
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="child_runs",
+    )
+    worker_id = models.TextField(_("worker"), null=True, blank=True)
+    available_at = models.DateTimeField(_("available at"), null=True, blank=True, db_default=Now())
+    deadline_at = models.DateTimeField(_("deadline"), null=True, blank=True)
+    started_at = models.DateTimeField(_("started at"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), db_default=NowMilliseconds())
+    updated_at = models.DateTimeField(_("updated at"), db_default=Now())
+    # --- our own columns: the original's client never sees them ---
+    queue = models.TextField(_("queue"), default="default", db_default="default")
+    priority = models.IntegerField(_("priority"), default=0, db_default=0)
+    failures = models.IntegerField(_("failures of the workflow's code"), default=0, db_default=0)
+    crashes = models.IntegerField(_("crashes since the last progress"), default=0, db_default=0)
+    takeovers = models.IntegerField(_("take-overs"), default=0, db_default=0)
+    deferrals = models.IntegerField(_("put back as not registered"), default=0, db_default=0)
+    cancel_reason = models.TextField(_("cancel reason"), blank=True, default="", db_default="")
+    cancel_actor = models.TextField(_("canceled by"), blank=True, default="", db_default="")
+    cancel_source = models.TextField(
+        _("canceled through"), choices=CancelSource, blank=True, default="", db_default=""
+    )
+
+    objects: ClassVar[WorkflowRunManager] = WorkflowRunManager()
+
+    class Meta:
+        """Constraints keep the invariants whoever writes; indexes serve claims and lists."""
+
+        verbose_name = _("workflow run")
+        verbose_name_plural = _("workflow runs")
+        permissions = (
+            ("cancel_workflowrun", "Can cancel workflow run"),
+            ("retry_workflowrun", "Can retry workflow run"),
+            ("start_workflowrun", "Can start workflow run"),
+            ("signal_workflowrun", "Can send signals to workflow runs"),
+        )
+        constraints = (
+            models.CheckConstraint(
+                name="openworkflow_run_status", condition=Q(status__in=RunStatus.values)
+            ),
+            models.CheckConstraint(
+                name="openworkflow_run_finished_iff_terminal",
+                condition=Q(status__in=TERMINAL, finished_at__isnull=False)
+                | Q(status__in=ACTIVE, finished_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="openworkflow_run_available_iff_active",
+                condition=Q(status__in=TERMINAL, available_at__isnull=True)
+                | Q(status__in=ACTIVE, available_at__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="openworkflow_run_unowned",
+                condition=~Q(status__in=(RunStatus.PENDING, RunStatus.FAILED, RunStatus.CANCELED))
+                | Q(worker_id__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="openworkflow_run_counters",
+                condition=Q(
+                    attempts__gte=0,
+                    failures__gte=0,
+                    crashes__gte=0,
+                    takeovers__gte=0,
+                    deferrals__gte=0,
+                ),
+            ),
+            models.CheckConstraint(
+                name="openworkflow_run_parent_both",
+                condition=Q(parent_step_attempt__isnull=True)
+                | Q(parent_step_attempt_namespace_id__isnull=False),
+            ),
+        )
+        indexes = (
+            # The claim walks one (queue, priority) range in order of availability: no sort, and
+            # what is parked, leased, scheduled or finished lies outside of the range it reads.
+            models.Index(
+                "namespace_id",
+                "queue",
+                F("priority").desc(),
+                "available_at",
+                "id",
+                name="openworkflow_run_claim",
+                condition=Q(status__in=ACTIVE),
+            ),
+            models.Index(
+                fields=("namespace_id", "deadline_at"),
+                name="openworkflow_run_deadline",
+                condition=Q(status__in=ACTIVE, deadline_at__isnull=False),
+            ),
+            models.Index(
+                fields=("namespace_id", "workflow_name", "idempotency_key", "created_at"),
+                name="openworkflow_run_key",
+                condition=Q(idempotency_key__isnull=False),
+            ),
+            models.Index(
+                fields=("namespace_id", "-created_at", "-id"), name="openworkflow_run_newest"
+            ),
+            models.Index(
+                fields=("namespace_id", "status", "-created_at"), name="openworkflow_run_status_age"
+            ),
+            models.Index(
+                fields=("namespace_id", "workflow_name", "-created_at"),
+                name="openworkflow_run_name",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.workflow_name} {self.pk}"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run has ended, as far as this instance knows."""
+        return self.status in TERMINAL
+
+    def cancel(
+        self, *, reason: str = "", actor: object = None, cascade: bool = False
+    ) -> WorkflowRun:
+        """Cancel this run and return it fresh; see ``WorkflowRunQuerySet.cancel``."""
+        runs: WorkflowRunQuerySet = WorkflowRun.objects.db_manager(self._state.db).all()
+        return runs.cancel(self, reason=reason, actor=actor, cascade=cascade)
+
+    cancel.alters_data = True  # type: ignore[attr-defined]

@@ -1,0 +1,345 @@
+"""What people do to runs: filter them in English, and cancel them.
+
+Lock order, here and in the store: runs in ascending id, then step attempts, then signal deliveries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from django.db import models, transaction
+
+from django_openworkflow import clock, conf, signals
+from django_openworkflow.exceptions import InvalidInput, RunNotCancelable, RunNotFound
+from django_openworkflow.identifiers import as_uuid
+from django_openworkflow.states import (
+    ACTIVE,
+    STEP_SUCCESSFUL,
+    SUCCESSFUL,
+    TERMINAL,
+    CancelSource,
+    RunStatus,
+)
+from django_openworkflow.transactions import write_transaction
+from django_openworkflow.transitions import (
+    PARKED,
+    NamespacedQuerySet,
+    TransitionQuerySet,
+    chunks,
+)
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from django_openworkflow.models import (  # noqa: F401 - named in quoted annotations
+        SignalDelivery,
+        StepAttempt,
+        WorkerProcess,
+        WorkflowRun,
+    )
+
+# How often a cascade lets go of its locks and takes the grown family in order, before it locks what
+# is still being started out of order.
+_ORDERED_ROUNDS: Final = 8
+
+_Row = TypeVar("_Row", bound=models.Model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelOutcome:
+    """What a cancel of many found, decided by the database under lock."""
+
+    canceled: list[UUID] = field(default_factory=list)
+    already_canceled: list[UUID] = field(default_factory=list)
+    skipped: dict[UUID, str] = field(default_factory=dict)
+    children_canceled: list[UUID] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelNote:
+    """Why, by whom and through which door: checked before anything is written."""
+
+    reason: str
+    actor: object
+    source: str
+
+    def __post_init__(self) -> None:
+        for what, text in (("reason", self.reason), ("actor", self.actor_text)):
+            if not _is_storable(text):
+                message = f"The {what} of a cancel must be text that a database can store: {text!r}"
+                raise InvalidInput(message)
+
+    @property
+    def actor_text(self) -> str:
+        """The actor as stored: a user's name, or the text of anything else."""
+        if self.actor is None:
+            return ""
+        username = getattr(self.actor, "get_username", None)
+        return str(username() if callable(username) else self.actor)
+
+    def columns(self, source: str | None = None) -> dict[str, str]:
+        """Return the columns of a run that keep this note."""
+        return {
+            "cancel_reason": str(self.reason),
+            "cancel_actor": self.actor_text,
+            "cancel_source": source or self.source,
+        }
+
+
+class WorkflowRunQuerySet(TransitionQuerySet):
+    """Runs. ``cancel`` and ``cancel_active`` are the only writes meant for application code."""
+
+    # --- vocabulary -----------------------------------------------------------------------------
+
+    def active(self) -> WorkflowRunQuerySet:
+        """Runs that have not ended: pending, running, or parked."""
+        return self.filter(status__in=ACTIVE)
+
+    def terminal(self) -> WorkflowRunQuerySet:
+        """Runs that have ended: completed, failed or canceled."""
+        return self.filter(status__in=TERMINAL)
+
+    def pending(self) -> WorkflowRunQuerySet:
+        """Runs that wait for a worker, for the first time or after a failure."""
+        return self.filter(status=RunStatus.PENDING)
+
+    def running(self) -> WorkflowRunQuerySet:
+        """Runs that a worker holds."""
+        return self.filter(status=RunStatus.RUNNING, worker_id__isnull=False)
+
+    def parked(self) -> WorkflowRunQuerySet:
+        """Runs that wait for a time, a signal or a child, and hold no worker."""
+        return self.filter(PARKED)
+
+    def completed(self) -> WorkflowRunQuerySet:
+        """Runs that ended well."""
+        return self.filter(status__in=SUCCESSFUL)
+
+    def failed(self) -> WorkflowRunQuerySet:
+        """Runs that ended with an error."""
+        return self.filter(status=RunStatus.FAILED)
+
+    def canceled(self) -> WorkflowRunQuerySet:
+        """Runs that were canceled."""
+        return self.filter(status=RunStatus.CANCELED)
+
+    def for_workflow(self, name: str) -> WorkflowRunQuerySet:
+        """Runs of one workflow, in all its versions."""
+        return self.filter(workflow_name=name)
+
+    def due(self, now: datetime | None = None) -> WorkflowRunQuerySet:
+        """Active runs that may be claimed now: started, awake, retried, or left by a dead one."""
+        return self.active().filter(available_at__lte=clock.moment(now))
+
+    def older_than(self, age: timedelta, now: datetime | None = None) -> WorkflowRunQuerySet:
+        """Runs created at least ``age`` ago, by the database's clock."""
+        return self.filter(created_at__lte=clock.moment(now, plus=-age))
+
+    def fetch(self, run_or_id: WorkflowRun | UUID | str) -> WorkflowRun:
+        """Return the run as it is now; raises ``RunNotFound``."""
+        key = run_or_id.pk if isinstance(run_or_id, models.Model) else as_uuid(run_or_id)
+        run = self.filter(pk=key).first() if key is not None else None
+        if run is None:
+            raise RunNotFound(key or str(run_or_id))
+        return run
+
+    # --- cancel ---------------------------------------------------------------------------------
+
+    def cancel(
+        self,
+        run_or_id: WorkflowRun | UUID | str,
+        *,
+        reason: str = "",
+        actor: object = None,
+        cascade: bool = False,
+        source: str = CancelSource.API,
+    ) -> WorkflowRun:
+        """Cancel one run, and with ``cascade`` its descendants; return it as it is afterwards.
+
+        A run that is canceled already is returned unchanged. Raises ``RunNotFound``, and
+        ``RunNotCancelable`` for a run that has ended otherwise. Joins the caller's transaction:
+        a rollback undoes it. Waits for the row lock of a worker that is just writing.
+        Source: the original's ``workflow-run.ts``.
+        """
+        run_id = self.fetch(run_or_id).pk
+        outcome = self.filter(pk=run_id).cancel_active(
+            reason=reason, actor=actor, cascade=cascade, source=source
+        )
+        if status := outcome.skipped.get(run_id):
+            raise RunNotCancelable(run_id, status)
+        return self.fetch(run_id)
+
+    cancel.alters_data = True  # type: ignore[attr-defined]
+
+    def cancel_active(
+        self,
+        *,
+        reason: str = "",
+        actor: object = None,
+        cascade: bool = False,
+        source: str = CancelSource.API,
+    ) -> CancelOutcome:
+        """Cancel the pending, running and parked runs of this queryset in one transaction.
+
+        Runs that have ended are left alone and reported. The database decides under lock, in
+        ascending id: the outcome says what is true, not what was true when the queryset was read.
+        ``cascade`` cancels all descendants too, including those being started at this moment.
+        The Django signal ``run_canceled`` is sent once per run after commit. Joins the caller's
+        transaction. Raises ``InvalidInput`` for a reason or actor that cannot be stored.
+        """
+        note = CancelNote(reason=reason, actor=actor, source=source)
+        with write_transaction(self.db):
+            chosen: set[UUID] = set(self.values_list("pk", flat=True))
+            statuses = self._lock_families(chosen, cascade=cascade)
+            outcome = _sort_out(chosen, statuses)
+            self.end_locked(outcome.canceled, RunStatus.CANCELED, **note.columns())
+            if cascade:
+                roots = {*outcome.canceled, *outcome.already_canceled}
+                below = self.descendant_ids(roots) - chosen
+                outcome.children_canceled.extend(
+                    sorted(pk for pk in below if statuses.get(pk) in ACTIVE)
+                )
+                columns = note.columns(CancelSource.CASCADE)
+                self.end_locked(outcome.children_canceled, RunStatus.CANCELED, **columns)
+            self._announce_canceled(outcome, note)
+        return outcome
+
+    cancel_active.alters_data = True  # type: ignore[attr-defined]
+    cancel_active.queryset_only = True  # type: ignore[attr-defined]
+
+    def _lock_families(self, chosen: set[UUID], *, cascade: bool) -> dict[UUID, str]:
+        """Lock the chosen runs, their parents and, for a cascade, all descendants, in id order.
+
+        A child that is inserted while the locks are being taken may have an id below one already
+        held. So the locks are given back (a savepoint's rollback releases them) and all are taken
+        again in order, until a second look finds nobody new: a locked parent starts no child.
+        """
+        if not cascade:
+            return self._lock_with_parents(chosen)
+        for _ in range(_ORDERED_ROUNDS):
+            family = chosen | self.descendant_ids(chosen)
+            mark = transaction.savepoint(using=self.db)
+            statuses = self._lock_with_parents(family)
+            if self.descendant_ids(chosen) <= family:
+                transaction.savepoint_commit(mark, using=self.db)
+                return statuses
+            transaction.savepoint_rollback(mark, using=self.db)
+        statuses = {}
+        while late := (chosen | self.descendant_ids(chosen)) - statuses.keys():
+            statuses |= self._lock_with_parents(late) or dict.fromkeys(late, "")
+        return statuses
+
+    def _lock_with_parents(self, ids: set[UUID]) -> dict[UUID, str]:
+        parents = self._gather(
+            ids, lambda rows: rows.values_list("parent_step_attempt__workflow_run_id", flat=True)
+        )
+        return dict(self.lock_runs(ids | parents))
+
+    # --- helpers --------------------------------------------------------------------------------
+
+    def _announce_canceled(self, outcome: CancelOutcome, note: CancelNote) -> None:
+        for ids, source in (
+            (outcome.canceled, note.source),
+            (outcome.children_canceled, CancelSource.CASCADE),
+        ):
+            if ids:
+                send = partial(
+                    self.announce,
+                    signals.run_canceled,
+                    tuple(ids),
+                    reason=str(note.reason),
+                    actor=note.actor,
+                    source=str(source),
+                )
+                transaction.on_commit(send, using=self.db, robust=True)
+
+    def _gather(self, ids: set[UUID], column: Any) -> set[UUID]:
+        found: set[UUID] = set()
+        for chunk in chunks(sorted(ids)):
+            found.update(column(self.unfiltered().filter(pk__in=chunk)))
+        return found - {None}
+
+
+class StepAttemptQuerySet(NamespacedQuerySet["StepAttempt"]):
+    """Step attempts, oldest first where order matters."""
+
+    def in_order(self) -> StepAttemptQuerySet:
+        """Order as replay reads them. Source: the original's ``step-history.ts``."""
+        return self.order_by("created_at", "pk")
+
+    def completed(self) -> StepAttemptQuerySet:
+        """Attempts that ended well."""
+        return self.filter(status__in=STEP_SUCCESSFUL)
+
+
+class SignalDeliveryQuerySet(NamespacedQuerySet["SignalDelivery"]):
+    """Signals that waiting steps received."""
+
+
+class WorkerProcessQuerySet(NamespacedQuerySet["WorkerProcess"]):
+    """Workers, alive and gone."""
+
+    def alive(self, within_seconds: float, now: datetime | None = None) -> WorkerProcessQuerySet:
+        """Workers heard of within this many seconds."""
+        return self.filter(
+            heartbeat_at__gte=clock.moment(now, plus=timedelta(seconds=-within_seconds))
+        )
+
+
+def _sort_out(chosen: set[UUID], statuses: dict[UUID, str]) -> CancelOutcome:
+    """Decide what a cancel does to each run, from its status under lock."""
+    outcome = CancelOutcome()
+    for pk in sorted(chosen & statuses.keys()):
+        if statuses[pk] in ACTIVE:
+            outcome.canceled.append(pk)
+        elif statuses[pk] == RunStatus.CANCELED:
+            outcome.already_canceled.append(pk)
+        else:
+            outcome.skipped[pk] = statuses[pk]
+    return outcome
+
+
+def _is_storable(text: object) -> bool:
+    """Whether this is text without NUL and lone surrogates, which PostgreSQL refuses."""
+    if not isinstance(text, str) or "\x00" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class NamespacedManager(models.Manager[_Row]):
+    """Shows the rows of the configured namespace on the configured database, and no others."""
+
+    def get_queryset(self) -> models.QuerySet[_Row]:
+        """Return the visible rows; ``using()`` and ``db_manager()`` choose another database."""
+        settings = conf.get_settings()
+        alias = self._db or settings.DATABASE
+        return super().get_queryset().using(alias).filter(namespace_id=settings.NAMESPACE)
+
+
+_Runs = NamespacedManager.from_queryset(WorkflowRunQuerySet)
+_Attempts = NamespacedManager.from_queryset(StepAttemptQuerySet)
+_Deliveries = NamespacedManager.from_queryset(SignalDeliveryQuerySet)
+_Workers = NamespacedManager.from_queryset(WorkerProcessQuerySet)
+
+
+class WorkflowRunManager(_Runs["WorkflowRun"]):
+    """``WorkflowRun.objects``."""
+
+
+class StepAttemptManager(_Attempts["StepAttempt"]):
+    """``StepAttempt.objects``."""
+
+
+class SignalDeliveryManager(_Deliveries["SignalDelivery"]):
+    """``SignalDelivery.objects``."""
+
+
+class WorkerProcessManager(_Workers["WorkerProcess"]):
+    """``WorkerProcess.objects``."""

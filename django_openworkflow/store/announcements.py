@@ -1,0 +1,25 @@
+"""Tell the project what a worker did to a run, in the thread that did it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from django_openworkflow.models import WorkflowRun
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from django.dispatch import Signal
+
+
+def announce_run(signal: Signal, *run_ids: UUID, using: str) -> None:
+    """Send a Django signal for runs whose change has committed.
+
+    Inside a transaction of the calling thread (a test's) it is sent once that commits.
+    """
+    if run_ids and signal.has_listeners(WorkflowRun):
+        runs = WorkflowRun.objects.db_manager(using).all()
+        transaction.on_commit(partial(runs.announce, signal, run_ids), using=using, robust=True)

@@ -1,0 +1,270 @@
+"""The portable store, written with the ORM: it serves every database that Django does.
+
+PostgreSQL overrides the hot verbs. One call is one short transaction on the connection that the
+calling thread has under the alias; the ledger lends it a private one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID, uuid4
+
+from django.db import connections
+from django.db.models import Case, F, Max, Q, Value, When
+from django.db.models.functions import Coalesce
+
+from django_openworkflow import clock, conf
+from django_openworkflow.models import StepAttempt, WorkflowRun
+from django_openworkflow.states import ACTIVE, RunStatus
+from django_openworkflow.store.applying import Turn
+from django_openworkflow.store.operations import (
+    Attempt,
+    ClaimedRun,
+    Lease,
+    Operation,
+    Receipt,
+    Verdict,
+)
+from django_openworkflow.transactions import write_transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from django_openworkflow.querysets import WorkflowRunQuerySet
+
+_CLAIMED: Final = (
+    "pk",
+    "workflow_name",
+    "version",
+    "input",
+    "context",
+    "attempts",
+    "failures",
+    "created_at",
+    "started_at",
+    "deadline_at",
+    "parent_step_attempt__workflow_run_id",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRequest:
+    """What a worker has room for and knows: ``queues`` None means every queue."""
+
+    worker_name: str
+    limit: int
+    lease_seconds: float
+    workflows: Collection[tuple[str, str | None]]
+    queues: Sequence[str] | None = None
+
+
+class Store:
+    """The verbs of a worker on one database, in the configured namespace."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self._namespace = conf.namespace()
+
+    @property
+    def runs(self) -> WorkflowRunQuerySet:
+        """All runs of the namespace on this store's database."""
+        runs: WorkflowRunQuerySet = WorkflowRun.objects.db_manager(self.using).all()
+        return runs
+
+    # --- claim ----------------------------------------------------------------------------------
+
+    def claim(self, request: ClaimRequest, *, now: datetime | None = None) -> list[ClaimedRun]:
+        """Claim up to ``limit`` due runs: higher priority first, then oldest due first.
+
+        Takes only names and versions that the worker knows, and rows that nobody has locked. A row
+        that still names a worker is taken over from a crash; one that has crashed too often is left
+        to the sweep. Source: the original's ``claimWorkflowRun``, for the columns written.
+        """
+        if request.limit < 1 or not request.workflows:
+            return []
+        worker_id = f"{request.worker_name}:{uuid4()}"
+        with write_transaction(self.using):
+            ids = self._pick(request, now)
+            if not ids:
+                return []
+            self._take(ids, worker_id, timedelta(seconds=request.lease_seconds), now)
+            claimed_at = now or clock.read(self.using)
+            rows = {row["pk"]: row for row in self.runs.filter(pk__in=ids).values(*_CLAIMED)}
+        return [_claimed_run(rows[pk], worker_id, claimed_at) for pk in ids]
+
+    def _pick(self, request: ClaimRequest, now: datetime | None) -> list[UUID]:
+        """Lock due runs, range by range of the claim index: no range reads what is not due."""
+        picked: list[UUID] = []
+        features = connections[self.using].features
+        for queue, priority in self._ranges(request.queues):
+            rows = (
+                self._claimable(request, now)
+                .filter(queue=queue, priority=priority)
+                .order_by("available_at", "pk")
+                .select_for_update(
+                    no_key=features.has_select_for_no_key_update,
+                    skip_locked=features.has_select_for_update_skip_locked,
+                )
+            )
+            picked.extend(rows.values_list("pk", flat=True)[: request.limit - len(picked)])
+            if len(picked) == request.limit:
+                break
+        return picked
+
+    def _claimable(self, request: ClaimRequest, now: datetime | None) -> WorkflowRunQuerySet:
+        moment = clock.moment(now)
+        poisoned = Q(worker_id__isnull=False, crashes__gte=conf.get_settings().MAX_CRASHES - 1)
+        return self.runs.due(now).filter(
+            ~poisoned,
+            Q(deadline_at__isnull=True) | Q(deadline_at__gt=moment),
+            _knows(request.workflows),
+        )
+
+    def _ranges(self, queues: Sequence[str] | None) -> Iterator[tuple[str, int]]:
+        """Yield the (queue, priority) pairs in use, highest priority first.
+
+        Each is found by one look at an index; none depends on how many rows there are.
+        """
+        heads = {queue: self._next_priority(queue, None) for queue in queues or self._queues()}
+        while waiting := {queue: top for queue, top in heads.items() if top is not None}:
+            queue = max(waiting, key=lambda name: waiting[name])
+            yield queue, waiting[queue]
+            heads[queue] = self._next_priority(queue, waiting[queue])
+
+    def _next_priority(self, queue: str, below: int | None) -> int | None:
+        rows = self.runs.active().filter(queue=queue)
+        if below is not None:
+            rows = rows.filter(priority__lt=below)
+        top: int | None = rows.order_by("-priority").values_list("priority", flat=True).first()
+        return top
+
+    def _queues(self) -> list[str]:
+        """Return the queues in use: a loose scan, one look at the index for each."""
+        found: list[str] = []
+        rows = self.runs.active()
+        while (last := rows.aggregate(last=Max("queue"))["last"]) is not None:
+            found.append(last)
+            rows = self.runs.active().filter(queue__lt=last)
+        return found
+
+    def _take(
+        self, ids: list[UUID], worker_id: str, lease: timedelta, now: datetime | None
+    ) -> None:
+        crashed = {"worker_id__isnull": False}
+        one_more = {
+            name: Case(When(**crashed, then=F(name) + 1), default=F(name))
+            for name in ("crashes", "takeovers")
+        }
+        self.runs.filter(pk__in=ids).update(
+            status=RunStatus.RUNNING,
+            attempts=F("attempts") + 1,
+            worker_id=worker_id,
+            available_at=clock.moment(now, plus=lease),
+            started_at=Coalesce(F("started_at"), clock.moment(now)),
+            updated_at=clock.moment(now),
+            deferrals=0,
+            **one_more,
+        )
+
+    # --- the rest of a worker's life ------------------------------------------------------------
+
+    def apply(self, operations: Sequence[Operation], *, wait: bool = False) -> list[Receipt]:
+        """Write the operations of many runs in one transaction; see ``Turn``."""
+        return Turn(self.using, operations, wait=wait).write()
+
+    def load_history(self, run_ids: Collection[UUID]) -> dict[UUID, list[Attempt]]:
+        """Return the step attempts of these runs in replay order: one statement."""
+        histories: dict[UUID, list[Attempt]] = {pk: [] for pk in run_ids}
+        rows = (
+            StepAttempt.objects.db_manager(self.using)
+            .filter(workflow_run__in=run_ids, superseded_at__isnull=True)
+            .order_by("created_at", "pk")
+        )
+        for row in rows:
+            histories[row.workflow_run_id].append(_attempt(row))
+        return histories
+
+    def extend(
+        self, leases: Iterable[Lease], lease_seconds: float, *, now: datetime | None = None
+    ) -> dict[Lease, Verdict]:
+        """Extend leases from now on; answer for each whether it is still held.
+
+        ``BUSY``: held, but somebody has locked the row, so it was not extended this time.
+        """
+        wanted = {lease.run_id: lease for lease in leases}
+        with write_transaction(self.using):
+            locked = set(dict(self.runs.lock_runs(wanted, skip_locked=True)))
+            held = dict(self.runs.filter(pk__in=wanted).values_list("pk", "worker_id"))
+            mine = [pk for pk, lease in wanted.items() if held.get(pk) == lease.worker_id]
+            statuses = dict(self.runs.filter(pk__in=wanted).values_list("pk", "status"))
+            kept = [pk for pk in mine if statuses[pk] == RunStatus.RUNNING]
+            self.runs.filter(pk__in=locked.intersection(kept)).update(
+                available_at=clock.moment(now, plus=timedelta(seconds=lease_seconds)),
+                updated_at=clock.moment(now),
+            )
+        return {
+            lease: _verdict_of_lease(statuses.get(pk), kept=pk in kept, locked=pk in locked)
+            for pk, lease in wanted.items()
+        }
+
+    def seconds_until_due(self, workflows: Collection[tuple[str, str | None]]) -> float | None:
+        """Return in how many seconds the next run of these workflows is due; None for never."""
+        due_at = (
+            self.runs.filter(_knows(workflows), status__in=ACTIVE, worker_id__isnull=True)
+            .order_by("available_at")
+            .values_list("available_at", flat=True)
+            .first()
+        )
+        return None if due_at is None else (due_at - clock.read(self.using)).total_seconds()
+
+
+def _knows(workflows: Collection[tuple[str, str | None]]) -> Q:
+    """Match the names and versions a worker has registered."""
+    versions: dict[str | None, list[str]] = {}
+    for name, version in sorted(workflows, key=str):
+        versions.setdefault(version, []).append(name)
+    known = Q(Value(value=False)) if not versions else Q()
+    for version, names in versions.items():
+        same = Q(version__isnull=True) if version is None else Q(version=version)
+        known |= same & Q(workflow_name__in=names)
+    return known
+
+
+def _claimed_run(row: dict[str, Any], worker_id: str, claimed_at: datetime) -> ClaimedRun:
+    return ClaimedRun(
+        lease=Lease(run_id=row["pk"], worker_id=worker_id),
+        workflow_name=row["workflow_name"],
+        version=row["version"],
+        input=row["input"],
+        context=row["context"],
+        attempts=row["attempts"],
+        failures=row["failures"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        claimed_at=claimed_at,
+        deadline_at=row["deadline_at"],
+        parent_run_id=row["parent_step_attempt__workflow_run_id"],
+        is_first=row["attempts"] == 1,
+    )
+
+
+def _attempt(row: StepAttempt) -> Attempt:
+    return Attempt(
+        id=row.pk,
+        step_name=row.step_name,
+        kind=row.kind,
+        status=row.status,
+        context=row.context,
+        output=row.output,
+        error=row.error,
+        child_run_id=row.child_workflow_run_id,
+        created_at=row.created_at,
+    )
+
+
+def _verdict_of_lease(status: str | None, *, kept: bool, locked: bool) -> Verdict:
+    if kept:
+        return Verdict.ACCEPTED if locked else Verdict.BUSY
+    return Verdict.CANCELED if status == RunStatus.CANCELED else Verdict.LOST

@@ -1,0 +1,123 @@
+"""Bounded chores of upkeep: deadlines, poison pills, runs that no worker knows, dead workers.
+
+Each sweep looks at a bounded number of rows through an index, and decides under lock.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from django.db.models import Q
+
+from django_openworkflow import clock, conf
+from django_openworkflow.exceptions import WorkflowNotRegistered
+from django_openworkflow.models import WorkerProcess
+from django_openworkflow.retries import UNREGISTERED
+from django_openworkflow.states import RunStatus
+from django_openworkflow.transactions import write_transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+    from django_openworkflow.querysets import WorkflowRunQuerySet
+    from django_openworkflow.store.base import Store
+
+BATCH: Final = 100
+# How many due rows at the head of the queue are looked at for workflows that nobody knows.
+_HEAD: Final = 1000
+
+DEADLINE_EXCEEDED: Final = {"message": "Workflow run deadline exceeded"}
+
+
+def fail_overdue(store: Store, *, now: datetime | None = None) -> list[UUID]:
+    """Fail runs whose deadline has passed, wake their parents; return their ids.
+
+    Source: the original's ``claimWorkflowRun``, which does it without waking the parent.
+    """
+    overdue = store.runs.active().filter(deadline_at__lte=clock.moment(now))
+    return _fail(store, overdue.order_by("deadline_at"), overdue, DEADLINE_EXCEEDED)
+
+
+def fail_poisoned(store: Store, *, now: datetime | None = None) -> list[UUID]:
+    """Fail runs that have cost as many workers their life as ``MAX_CRASHES`` allows."""
+    limit = conf.get_settings().MAX_CRASHES
+    expired = store.runs.due(now).filter(worker_id__isnull=False, crashes__gte=limit - 1)
+    times = "once" if limit == 1 else f"{limit} times"
+    error = {
+        "name": "PoisonPill",
+        "message": f"The workflow run lost its worker {times} without progress",
+    }
+    return _fail(store, expired.order_by("available_at"), expired, error, crashes=limit)
+
+
+def _fail(
+    store: Store,
+    candidates: WorkflowRunQuerySet,
+    condition: WorkflowRunQuerySet,
+    error: dict[str, Any],
+    **columns: Any,
+) -> list[UUID]:
+    chosen: list[tuple[UUID, UUID | None]] = list(
+        candidates.values_list("pk", "parent_step_attempt__workflow_run_id")[:BATCH]
+    )
+    if not chosen:
+        return []
+    with write_transaction(store.using):
+        wanted = {pk for pair in chosen for pk in pair if pk is not None}
+        locked = dict(store.runs.lock_runs(wanted, skip_locked=True))
+        ready = [
+            pk for pk, parent in chosen if pk in locked and (parent is None or parent in locked)
+        ]
+        ending = list(condition.filter(pk__in=ready).values_list("pk", flat=True))
+        store.runs.end_locked(ending, RunStatus.FAILED, error=error, **columns)
+    return ending
+
+
+def put_back_unknown(
+    store: Store, known: Collection[tuple[str, str | None]], *, now: datetime | None = None
+) -> list[UUID]:
+    """Put due runs that no live worker knows back with a growing delay; return their ids.
+
+    They stay pending, never fail, and no attempt is counted: deployments roll. ``known`` are the
+    definitions of the calling worker; those of other live workers are read from their rows.
+    """
+    everybody = {*known, *_known_to_others(store)}
+    head = store.runs.due(now).order_by("queue", "-priority", "available_at")
+    rows = head.values_list("pk", "workflow_name", "version", "deferrals")[:_HEAD]
+    unknown = {row[0]: row[1:] for row in rows if (row[1], row[2]) not in everybody}
+    moved = []
+    with write_transaction(store.using):
+        locked = dict(store.runs.lock_runs(sorted(unknown)[:BATCH], skip_locked=True))
+        still_due = set(store.runs.due(now).filter(pk__in=locked).values_list("pk", flat=True))
+        for pk in sorted(still_due):
+            name, version, deferrals = unknown[pk]
+            store.runs.filter(pk=pk).update(
+                status=RunStatus.PENDING,
+                worker_id=None,
+                started_at=None,
+                available_at=clock.moment(now, plus=UNREGISTERED.delay(deferrals + 1)),
+                updated_at=clock.moment(now),
+                deferrals=deferrals + 1,
+                error={"message": str(WorkflowNotRegistered(name, version))},
+            )
+            moved.append(pk)
+    return moved
+
+
+def _known_to_others(store: Store) -> set[tuple[str, str | None]]:
+    lease_seconds = conf.get_settings().LEASE_SECONDS
+    alive = WorkerProcess.objects.db_manager(store.using).alive(lease_seconds)
+    return {
+        (name, version)
+        for workflows in alive.values_list("workflows", flat=True)
+        for name, version in workflows
+    }
+
+
+def forget_dead_workers(store: Store) -> None:
+    """Delete the rows of workers that have not been heard of for a day."""
+    day = timedelta(days=1)
+    gone = Q(heartbeat_at__lt=clock.moment(plus=-day))
+    WorkerProcess.objects.db_manager(store.using).filter(gone).delete()

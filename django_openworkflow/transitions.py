@@ -1,0 +1,136 @@
+"""How runs change state under lock, whoever asks: people, workers, sweeps.
+
+Lock order: runs in ascending id, then step attempts, then signal deliveries.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from django.db import connections, models
+from django.db.models import Q
+
+from django_openworkflow import clock
+from django_openworkflow.states import WAITS, RunStatus, StepKind, StepStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from uuid import UUID
+
+    from django.dispatch import Signal
+
+    from django_openworkflow.models import StepAttempt, WorkflowRun  # noqa: F401 - quoted below
+
+# Ids per statement: below every database's limit of parameters.
+_CHUNK: Final = 1000
+
+PARKED: Final = Q(status=RunStatus.SLEEPING) | Q(status=RunStatus.RUNNING, worker_id__isnull=True)
+
+_Row = TypeVar("_Row", bound=models.Model)
+
+
+class NamespacedQuerySet(models.QuerySet[_Row]):
+    """Rows of one namespace; the manager filters, these are its common tools."""
+
+    def unfiltered(self) -> models.QuerySet[_Row]:
+        """Return all rows of the table on the same database, whatever this queryset filters."""
+        return self.model._base_manager.using(self.db)
+
+
+class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
+    """The locking and ending of runs; not for application code."""
+
+    def lock_runs(
+        self, ids: Iterable[UUID], *, skip_locked: bool = False
+    ) -> Iterator[tuple[UUID, str]]:
+        """Lock runs in ascending id until the transaction ends; yield (id, status) as locked.
+
+        With ``skip_locked`` a row that somebody else holds is left out instead of waited for.
+        SQLite has no row locks: there the write transaction itself excludes everybody else.
+        """
+        features = connections[self.db].features
+        for chunk in chunks(sorted(ids)):
+            yield from (
+                self.unfiltered()
+                .filter(pk__in=chunk)
+                .order_by("pk")
+                .select_for_update(
+                    no_key=features.has_select_for_no_key_update, skip_locked=skip_locked
+                )
+                .values_list("pk", "status")
+            )
+
+    def descendant_ids(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Return the ids of all runs below these, level by level, whatever their status."""
+        known = set(ids)
+        found: set[UUID] = set()
+        level = known
+        while level:
+            children: set[UUID] = set()
+            for chunk in chunks(sorted(level)):
+                children.update(
+                    self.unfiltered()
+                    .filter(parent_step_attempt__workflow_run__in=chunk)
+                    .values_list("pk", flat=True)
+                )
+            level = children - known
+            known |= level
+            found |= level
+        return found
+
+    # --- the one road to the end ----------------------------------------------------------------
+
+    def end_locked(self, ids: Iterable[UUID], status: RunStatus, **columns: Any) -> None:
+        """Give active runs their terminal status, close their waits and wake their parents.
+
+        Every way to a terminal state ends here. The caller has a transaction open, holds the locks
+        of these runs and of their parents, and knows that the runs are active.
+        """
+        error = {"message": f"The workflow run ended as {status} before this step did"}
+        # A completed run keeps its worker, as in the original; every other end releases it.
+        values = columns if status == RunStatus.COMPLETED else {"worker_id": None, **columns}
+        for chunk in chunks(sorted(ids)):
+            moment = clock.moment()
+            self._attempts().filter(
+                workflow_run__in=chunk, status=StepStatus.RUNNING, kind__in=WAITS
+            ).update(status=StepStatus.FAILED, error=error, finished_at=moment, updated_at=moment)
+            self.unfiltered().filter(pk__in=chunk).update(
+                status=status, available_at=None, finished_at=moment, updated_at=moment, **values
+            )
+            self.wake_parents_locked(chunk)
+
+    def wake_parents_locked(self, child_ids: Iterable[UUID]) -> None:
+        """Make parked parents that wait for these children claimable now.
+
+        The caller holds the locks of the parents, so that none of them is parking at this moment.
+        Source: the original's ``wakeParentWorkflowRun``.
+        """
+        children = list(child_ids)
+        moment = clock.moment()
+        waiting = self._attempts().filter(
+            kind=StepKind.WORKFLOW, status=StepStatus.RUNNING, child_workflow_run__in=children
+        )
+        self.unfiltered().filter(PARKED, pk__in=waiting.values("workflow_run")).filter(
+            available_at__gt=moment
+        ).update(available_at=moment, updated_at=moment)
+
+    def announce(self, signal: Signal, ids: Iterable[UUID], **facts: object) -> None:
+        """Send a Django signal for each of these runs, fresh from the database, if anybody listens.
+
+        To be called after commit. A receiver that raises is logged by Django and changes nothing.
+        """
+        if signal.has_listeners(self.model):
+            for chunk in chunks(sorted(ids)):
+                for run in self.unfiltered().filter(pk__in=chunk).order_by("pk"):
+                    signal.send_robust(sender=self.model, run=run, **facts)
+
+    def _attempts(self) -> models.QuerySet[StepAttempt]:
+        related: Any = self.model._meta.get_field("step_attempts").related_model
+        attempts: models.QuerySet[StepAttempt] = related._base_manager.using(self.db)
+        return attempts
+
+
+def chunks(ids: list[UUID]) -> Iterator[list[UUID]]:
+    """Cut a list of ids into pieces that fit one statement."""
+    for start in range(0, len(ids), _CHUNK):
+        yield ids[start : start + _CHUNK]
