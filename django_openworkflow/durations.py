@@ -5,6 +5,7 @@ Source: the original's ``core/duration.ts``; the grammar is in the wire format, 
 
 from __future__ import annotations
 
+import calendar
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
@@ -124,3 +125,13 @@ def _within_limits(microseconds: Decimal, shown: str) -> timedelta:
         problem = f"A duration cannot exceed {MAX_DURATION.days} days (1000 years): {shown}"
         raise InvalidDuration(problem)
     return timedelta(microseconds=int(microseconds.to_integral_value(ROUND_HALF_EVEN)))
+
+
+def one_year_after(moment: datetime) -> datetime:
+    """Return the same time a calendar year later, 29 February becoming 1 March.
+
+    Source: the original's ``step-history.ts``, the default timeout of waits.
+    """
+    if (moment.month, moment.day) == (2, 29) and not calendar.isleap(moment.year + 1):
+        return moment.replace(year=moment.year + 1, month=3, day=1)
+    return moment.replace(year=moment.year + 1)

@@ -6,18 +6,22 @@ Lock order, here and in the store: runs in ascending id, then step attempts, the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import models, transaction
 
-from django_openworkflow import clock, conf, signals
-from django_openworkflow.exceptions import InvalidInput, RunNotCancelable, RunNotFound
+from django_openworkflow import cleanups, clock, notices, signals
+from django_openworkflow.exceptions import (
+    InvalidInput,
+    RunNotCancelable,
+    RunNotFound,
+    RunNotRetryable,
+)
 from django_openworkflow.identifiers import as_uuid
 from django_openworkflow.states import (
     ACTIVE,
-    STEP_SUCCESSFUL,
+    RETRYABLE,
     SUCCESSFUL,
     TERMINAL,
     CancelSource,
@@ -26,26 +30,21 @@ from django_openworkflow.states import (
 from django_openworkflow.transactions import write_transaction
 from django_openworkflow.transitions import (
     PARKED,
-    NamespacedQuerySet,
     TransitionQuerySet,
     chunks,
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
     from uuid import UUID
 
-    from django_openworkflow.models import (  # noqa: F401 - named in quoted annotations
-        SignalDelivery,
-        StepAttempt,
-        WorkerProcess,
+    from django_openworkflow.models import (
         WorkflowRun,
     )
 
 # How often a cascade lets go of its locks and takes the grown family in order, before it locks what
 # is still being started out of order.
 _ORDERED_ROUNDS: Final = 8
-
-_Row = TypeVar("_Row", bound=models.Model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +55,10 @@ class CancelOutcome:
     already_canceled: list[UUID] = field(default_factory=list)
     skipped: dict[UUID, str] = field(default_factory=dict)
     children_canceled: list[UUID] = field(default_factory=list)
+
+    def all_canceled(self) -> list[UUID]:
+        """Return the ids of all runs that this cancel ended."""
+        return [*self.canceled, *self.children_canceled]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +198,7 @@ class WorkflowRunQuerySet(TransitionQuerySet):
             chosen: set[UUID] = set(self.values_list("pk", flat=True))
             statuses = self._lock_families(chosen, cascade=cascade)
             outcome = _sort_out(chosen, statuses)
-            self.end_locked(outcome.canceled, RunStatus.CANCELED, **note.columns())
+            self._cancel_locked(outcome.canceled, note.columns())
             if cascade:
                 roots = {*outcome.canceled, *outcome.already_canceled}
                 below = self.descendant_ids(roots) - chosen
@@ -203,12 +206,19 @@ class WorkflowRunQuerySet(TransitionQuerySet):
                     sorted(pk for pk in below if statuses.get(pk) in ACTIVE)
                 )
                 columns = note.columns(CancelSource.CASCADE)
-                self.end_locked(outcome.children_canceled, RunStatus.CANCELED, **columns)
+                self._cancel_locked(outcome.children_canceled, columns)
+            if any(statuses[pk] == RunStatus.RUNNING for pk in outcome.all_canceled()):
+                notices.notify_canceled(self.db)
             self._announce_canceled(outcome, note)
         return outcome
 
     cancel_active.alters_data = True  # type: ignore[attr-defined]
     cancel_active.queryset_only = True  # type: ignore[attr-defined]
+
+    def _cancel_locked(self, ids: list[UUID], columns: dict[str, str]) -> None:
+        self.end_locked(ids, RunStatus.CANCELED, **columns)
+        for chunk in chunks(ids):
+            cleanups.start_cleanups(self, chunk)
 
     def _lock_families(self, chosen: set[UUID], *, cascade: bool) -> dict[UUID, str]:
         """Lock the chosen runs, their parents and, for a cascade, all descendants, in id order.
@@ -238,6 +248,32 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         )
         return dict(self.lock_runs(ids | parents))
 
+    # --- retry ----------------------------------------------------------------------------------
+
+    def retry(self, run_or_id: WorkflowRun | UUID | str) -> WorkflowRun:
+        """Put a failed or canceled run back to pending, keeping its completed steps; return it.
+
+        Failures are set aside, so that every retry budget is fresh; a deadline that has passed is
+        lifted. Steps that a clean-up has undone run again. Raises ``RunNotFound``, and
+        ``RunNotRetryable`` for a run with any other status, or whose clean-up has not ended yet.
+        Sends ``run_retried`` after commit. Joins the caller's transaction.
+        """
+        run_id = self.fetch(run_or_id).pk
+        with write_transaction(self.db):
+            cleanup_ids = set(
+                self.unfiltered().filter(cleanup_of=run_id).values_list("pk", flat=True)
+            )
+            statuses = dict(self.lock_runs({run_id, *cleanup_ids}))
+            status = statuses.pop(run_id)
+            if status not in RETRYABLE or not set(ACTIVE).isdisjoint(statuses.values()):
+                raise RunNotRetryable(run_id, status)
+            self.reopen_locked(run_id, cleanup_ids)
+            send = partial(self.announce, signals.run_retried, (run_id,))
+            transaction.on_commit(send, using=self.db, robust=True)
+        return self.fetch(run_id)
+
+    retry.alters_data = True  # type: ignore[attr-defined]
+
     # --- helpers --------------------------------------------------------------------------------
 
     def _announce_canceled(self, outcome: CancelOutcome, note: CancelNote) -> None:
@@ -263,32 +299,6 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         return found - {None}
 
 
-class StepAttemptQuerySet(NamespacedQuerySet["StepAttempt"]):
-    """Step attempts, oldest first where order matters."""
-
-    def in_order(self) -> StepAttemptQuerySet:
-        """Order as replay reads them. Source: the original's ``step-history.ts``."""
-        return self.order_by("created_at", "pk")
-
-    def completed(self) -> StepAttemptQuerySet:
-        """Attempts that ended well."""
-        return self.filter(status__in=STEP_SUCCESSFUL)
-
-
-class SignalDeliveryQuerySet(NamespacedQuerySet["SignalDelivery"]):
-    """Signals that waiting steps received."""
-
-
-class WorkerProcessQuerySet(NamespacedQuerySet["WorkerProcess"]):
-    """Workers, alive and gone."""
-
-    def alive(self, within_seconds: float, now: datetime | None = None) -> WorkerProcessQuerySet:
-        """Workers heard of within this many seconds."""
-        return self.filter(
-            heartbeat_at__gte=clock.moment(now, plus=timedelta(seconds=-within_seconds))
-        )
-
-
 def _sort_out(chosen: set[UUID], statuses: dict[UUID, str]) -> CancelOutcome:
     """Decide what a cancel does to each run, from its status under lock."""
     outcome = CancelOutcome()
@@ -311,35 +321,3 @@ def _is_storable(text: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-class NamespacedManager(models.Manager[_Row]):
-    """Shows the rows of the configured namespace on the configured database, and no others."""
-
-    def get_queryset(self) -> models.QuerySet[_Row]:
-        """Return the visible rows; ``using()`` and ``db_manager()`` choose another database."""
-        settings = conf.get_settings()
-        alias = self._db or settings.DATABASE
-        return super().get_queryset().using(alias).filter(namespace_id=settings.NAMESPACE)
-
-
-_Runs = NamespacedManager.from_queryset(WorkflowRunQuerySet)
-_Attempts = NamespacedManager.from_queryset(StepAttemptQuerySet)
-_Deliveries = NamespacedManager.from_queryset(SignalDeliveryQuerySet)
-_Workers = NamespacedManager.from_queryset(WorkerProcessQuerySet)
-
-
-class WorkflowRunManager(_Runs["WorkflowRun"]):
-    """``WorkflowRun.objects``."""
-
-
-class StepAttemptManager(_Attempts["StepAttempt"]):
-    """``StepAttempt.objects``."""
-
-
-class SignalDeliveryManager(_Deliveries["SignalDelivery"]):
-    """``SignalDelivery.objects``."""
-
-
-class WorkerProcessManager(_Workers["WorkerProcess"]):
-    """``WorkerProcess.objects``."""

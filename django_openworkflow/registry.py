@@ -5,7 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django_openworkflow.exceptions import DuplicateWorkflow, WorkflowNotRegistered
+from django_openworkflow.cleanups import cleanup_name, workflow_name_of
+from django_openworkflow.exceptions import (
+    DuplicateWorkflow,
+    InvalidInput,
+    WorkflowNotRegistered,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +29,9 @@ class Registry:
     def register(self, workflow: Workflow[Any, Any]) -> None:
         """Add a definition; raises ``DuplicateWorkflow`` when the name and version are taken."""
         key = (workflow.name, workflow.version)
+        if workflow_name_of(workflow.name) != workflow.name:
+            message = f"The name {workflow.name!r} is reserved for clean-up runs"
+            raise InvalidInput(message)
         if key in self._workflows:
             raise DuplicateWorkflow(*key)
         self._workflows[key] = workflow
@@ -38,6 +46,14 @@ class Registry:
     def definitions(self) -> list[Key]:
         """Return all names and versions, sorted."""
         return sorted(self._workflows, key=lambda key: (key[0], key[1] or ""))
+
+    def claimable(self) -> list[Key]:
+        """Return the names and versions that a worker can execute, clean-up runs included."""
+        return [
+            (runs_as, version)
+            for name, version in self.definitions()
+            for runs_as in (name, cleanup_name(name))
+        ]
 
     def versions(self, name: str) -> list[str | None]:
         """Return the registered versions of a name, sorted; unversioned first."""

@@ -55,6 +55,7 @@ TERMINAL: Final = (
     RunStatus.FAILED,
     RunStatus.CANCELED,
 )
+RETRYABLE: Final = (RunStatus.FAILED, RunStatus.CANCELED)
 SUCCESSFUL: Final = (RunStatus.COMPLETED, RunStatus.SUCCEEDED)
 STEP_SUCCESSFUL: Final = (StepStatus.COMPLETED, StepStatus.SUCCEEDED)
 # A cancel closes what only waits. The body of a function step may be running: its outcome is kept.

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from asgiref.sync import async_to_sync, sync_to_async
 
 from django_openworkflow import clock, conf, signals
 from django_openworkflow.durations import to_timedelta
-from django_openworkflow.engine.executor import Executor
 from django_openworkflow.registry import registry
-from django_openworkflow.store import sweeps
+from django_openworkflow.store import signalling, sweeps
 from django_openworkflow.store.announcements import announce_run
 from django_openworkflow.store.base import ClaimRequest, Store
-from django_openworkflow.store.operations import Attempt, ClaimedRun, StorageInterrupted
+from django_openworkflow.store.operations import StorageInterrupted
 from django_openworkflow.worker.ledger import DirectLedger
+from django_openworkflow.worker.pool import executors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
     from datetime import timedelta
+
+    from django_openworkflow.engine.executor import Executor
+    from django_openworkflow.handles import RunHandle
+
+T = TypeVar("T")
 
 _ROUND: Final = 10
 
@@ -39,32 +46,39 @@ def run_until_idle(*, max_seconds: float = 60.0) -> int:
                 worker_name="testing",
                 limit=_ROUND,
                 lease_seconds=conf.get_settings().LEASE_SECONDS,
-                workflows=registry.definitions(),
+                workflows=registry.claimable(),
             )
         )
         if not claimed:
             return passes
-        histories = store.load_history([run.lease.run_id for run in claimed])
-        for run in claimed:
-            _execute(store, run, histories[run.lease.run_id])
+        for executor in executors_of(store, claimed, DirectLedger(store)):
+            _execute(executor)
             passes += 1
         if time.monotonic() > ends_at:
             message = f"Runs were still due after {max_seconds:g} seconds and {passes} passes"
             raise TimeoutError(message)
 
 
-def _execute(store: Store, run: ClaimedRun, history: Sequence[Attempt]) -> None:
-    executor = Executor(run, history, DirectLedger(store), using=store.using)
-    executor.execute()
+def _execute(executor: Executor) -> None:
+    if executor.workflow.is_async:
+        async_to_sync(executor.aexecute)(_in_this_thread)
+    else:
+        executor.execute()
     stopped = executor.execution.stopped
     if isinstance(stopped, StorageInterrupted):  # a worker would leave the run to its lease
         raise stopped.__cause__ or stopped
 
 
+async def _in_this_thread(fn: Callable[[], Any]) -> Any:
+    """Run what would block the loop in the thread that waits for the loop: the test's own."""
+    return await sync_to_async(fn, thread_sensitive=True)()
+
+
 def _sweep(store: Store) -> None:
     failed = [*sweeps.fail_overdue(store), *sweeps.fail_poisoned(store)]
     announce_run(signals.run_failed, *failed, using=store.using)
-    sweeps.put_back_unknown(store, registry.definitions())
+    sweeps.put_back_unknown(store, registry.claimable())
+    signalling.deliver_buffered(store.using)
 
 
 def advance(duration: str | timedelta) -> None:
@@ -78,3 +92,20 @@ def advance(duration: str | timedelta) -> None:
 def reset_clock() -> None:
     """Let the engine follow the database's clock again."""
     clock.reset()
+
+
+class WorkflowWorker:
+    """The helpers of this module as one object: the value of the fixture ``workflow_worker``."""
+
+    def run_until_idle(self, *, max_seconds: float = 60.0) -> int:
+        """See ``run_until_idle``."""
+        return run_until_idle(max_seconds=max_seconds)
+
+    def advance(self, duration: str | timedelta) -> None:
+        """Move the clock; see ``advance``."""
+        advance(duration)
+
+    def result(self, handle: RunHandle[T]) -> T:
+        """Execute what is due and return the run's result, or raise as ``handle.result`` does."""
+        run_until_idle()
+        return handle.result(timeout=0)

@@ -8,10 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.db import connections, models
-from django.db.models import Q
+from django.db.models import Case, F, Q, When
 
 from django_openworkflow import clock
-from django_openworkflow.states import WAITS, RunStatus, StepKind, StepStatus
+from django_openworkflow.cleanups import UNDO_PREFIX
+from django_openworkflow.states import (
+    STEP_SUCCESSFUL,
+    WAITS,
+    RunStatus,
+    StepKind,
+    StepStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -91,9 +98,15 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
         values = columns if status == RunStatus.COMPLETED else {"worker_id": None, **columns}
         for chunk in chunks(sorted(ids)):
             moment = clock.moment()
-            self._attempts().filter(
+            self.attempts().filter(
                 workflow_run__in=chunk, status=StepStatus.RUNNING, kind__in=WAITS
-            ).update(status=StepStatus.FAILED, error=error, finished_at=moment, updated_at=moment)
+            ).update(
+                status=StepStatus.FAILED,
+                error=error,
+                finished_at=moment,
+                updated_at=moment,
+                superseded_at=moment,  # no failure of the step's: a retry waits anew
+            )
             self.unfiltered().filter(pk__in=chunk).update(
                 status=status, available_at=None, finished_at=moment, updated_at=moment, **values
             )
@@ -107,12 +120,43 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
         """
         children = list(child_ids)
         moment = clock.moment()
-        waiting = self._attempts().filter(
+        waiting = self.attempts().filter(
             kind=StepKind.WORKFLOW, status=StepStatus.RUNNING, child_workflow_run__in=children
         )
         self.unfiltered().filter(PARKED, pk__in=waiting.values("workflow_run")).filter(
             available_at__gt=moment
         ).update(available_at=moment, updated_at=moment)
+
+    def reopen_locked(self, run_id: UUID, cleanup_ids: set[UUID]) -> None:
+        """Make an ended run pending again; the caller holds its lock and those of its clean-ups."""
+        moment = clock.moment()
+        undone = [
+            name.removeprefix(UNDO_PREFIX)
+            for name in self.attempts()
+            .filter(workflow_run__in=cleanup_ids, status__in=STEP_SUCCESSFUL)
+            .values_list("step_name", flat=True)
+        ]
+        self.attempts().filter(workflow_run=run_id, superseded_at__isnull=True).filter(
+            Q(status=StepStatus.FAILED) | Q(status__in=STEP_SUCCESSFUL, step_name__in=undone)
+        ).update(superseded_at=moment, updated_at=moment)
+        past = Q(deadline_at__lte=moment)
+        self.unfiltered().filter(pk=run_id).update(
+            status=RunStatus.PENDING,
+            worker_id=None,
+            available_at=moment,
+            started_at=None,
+            finished_at=None,
+            deadline_at=Case(When(past, then=None), default=F("deadline_at")),
+            updated_at=moment,
+            output=None,
+            error=None,
+            failures=0,
+            crashes=0,
+            deferrals=0,
+            cancel_reason="",
+            cancel_actor="",
+            cancel_source="",
+        )
 
     def announce(self, signal: Signal, ids: Iterable[UUID], **facts: object) -> None:
         """Send a Django signal for each of these runs, fresh from the database, if anybody listens.
@@ -124,7 +168,8 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
                 for run in self.unfiltered().filter(pk__in=chunk).order_by("pk"):
                     signal.send_robust(sender=self.model, run=run, **facts)
 
-    def _attempts(self) -> models.QuerySet[StepAttempt]:
+    def attempts(self) -> models.QuerySet[StepAttempt]:
+        """Return all step attempts on the same database."""
         related: Any = self.model._meta.get_field("step_attempts").related_model
         attempts: models.QuerySet[StepAttempt] = related._base_manager.using(self.db)
         return attempts

@@ -1,21 +1,15 @@
-"""One call of a function step, phase by phase, without any input or output of its own.
-
-The sync and the async ``Step`` both drive it: open, start, run the body, complete or fail.
-"""
+"""Function steps: run a body once, save how it ended, and give the same answer ever after."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
-from django_openworkflow.engine.control import StepRetry
-from django_openworkflow.engine.execution import Execution, current_body
-from django_openworkflow.exceptions import (
-    InvalidPayload,
-    StepCallRefused,
-    StepFailed,
-)
+from django_openworkflow.engine.control import Retry, Suspend
+from django_openworkflow.engine.effects import CallBody, CallTransaction, Submit
+from django_openworkflow.engine.execution import Undo
+from django_openworkflow.exceptions import InvalidInput, InvalidPayload, StepFailed
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.retries import STEP_ATTEMPTS, RetryPolicy, checked_policy, decide
 from django_openworkflow.serialization import decode, describe_error, encode, encode_error
@@ -24,23 +18,70 @@ from django_openworkflow.store import operations as ops
 from django_openworkflow.store.operations import Attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+    from django_openworkflow.engine.effects import StepProgram
+    from django_openworkflow.engine.execution import Execution
 
 
 class FunctionCall:
-    """The call of one step in one pass. Raises at once where the call cannot be made."""
+    """The call of one function step in one pass. Made, it has its durable name."""
 
-    def __init__(self, execution: Execution, name: str, policy: RetryPolicy | None) -> None:
+    def __init__(
+        self,
+        execution: Execution,
+        name: str,
+        *,
+        policy: RetryPolicy | None = None,
+        compensate: Any = None,
+    ) -> None:
+        if compensate is not None and not callable(compensate):
+            message = f"compensate must be a function of the step's result, not {compensate!r}"
+            raise InvalidInput(message)
         self._execution = execution
         self._policy = checked_policy(policy)
+        self._compensate: Callable[[Any], object] | None = compensate
         self.key = execution.enter(name)
-        self.saved = execution.saved(self.key, StepKind.FUNCTION)
-        if self.saved is None:
-            self._raise_if_exhausted()
-        self._resumed = False
+        self._saved = execution.saved(self.key, StepKind.FUNCTION)
         self._attempt: Attempt | None = None
 
-    def _raise_if_exhausted(self) -> None:
+    def run(self, fn: Callable[[], Any]) -> StepProgram:
+        """Run the body on its own; its checkpoint is written afterwards."""
+        if self._saved is not None:
+            return self._replayed(self._saved)
+        self._check_failures()
+        yield Submit(operations=(self._start(),))
+        try:
+            result = yield CallBody(step_name=self.key, fn=fn)
+            operation = self._complete(result)
+        except BaseException as error:  # whatever user code raises is the user's
+            yield from self._failed(error)
+        yield Submit(operations=(operation,))
+        return self._done(operation)
+
+    def transact(self, fn: Callable[[], Any]) -> StepProgram:
+        """Run the body and its checkpoint in one transaction: both take effect, or neither."""
+        if self._saved is not None:
+            return self._replayed(self._saved)
+        self._check_failures()
+        yield Submit(operations=(self._start(),))
+        try:
+            operation = yield CallTransaction(step_name=self.key, fn=fn, checkpoint=self._complete)
+        except BaseException as error:  # whatever user code raises is the user's
+            self._execution.check()
+            yield from self._failed(error)
+        return self._done(operation)
+
+    # --- replay ---------------------------------------------------------------------------------
+
+    def _replayed(self, saved: Attempt) -> Any:
+        if self._compensate is not None:
+            undo = Undo(key=self.key, compensate=self._compensate, saved=saved)
+            self._execution.undos.append(undo)
+        return saved.output
+
+    def _check_failures(self) -> None:
+        """Raise what earlier failures of this step come to: for good, or not yet again."""
         history = self._execution.history
         failures = history.failures(self.key)
         if not failures:
@@ -49,8 +90,18 @@ class FunctionCall:
         is_final = error.get("retryable") is False
         if is_final or not self._policy.allows(failures, default_attempts=STEP_ATTEMPTS):
             raise StepFailed(self.key, failures, error)
+        failed_at = history.last_failed_at(self.key)
+        left = (
+            failed_at + self._policy.delay(failures) - self._execution.now
+            if failed_at
+            else timedelta()
+        )
+        if left > timedelta(milliseconds=1):  # woken early, for a parallel branch
+            self._execution.suspend(Suspend(retry=Retry(error=encode_error(error), delay=left)))
 
-    def start(self) -> ops.StepStarted:
+    # --- a new attempt --------------------------------------------------------------------------
+
+    def _start(self) -> ops.StepStarted:
         """Return the record that must be accepted before the body may run.
 
         A row that an interrupted pass left behind is taken over instead of adding another one.
@@ -58,16 +109,12 @@ class FunctionCall:
         execution = self._execution
         leftover = execution.history.running.get(self.key)
         if leftover is None:
-            execution.count_attempt()
+            execution.begin(self.key)
         self._attempt = leftover or Attempt(
             id=new_id(),
             step_name=self.key,
             kind=StepKind.FUNCTION,
             status=StepStatus.RUNNING,
-            context=None,
-            output=None,
-            error=None,
-            child_run_id=None,
             created_at=execution.now,
         )
         return ops.StepStarted(
@@ -76,69 +123,55 @@ class FunctionCall:
             step_name=self.key,
             kind=StepKind.FUNCTION,
             resumed=leftover is not None,
+            has_undo=self._compensate is not None,
         )
 
-    @contextmanager
-    def body(self) -> Iterator[None]:
-        """Surround the user's function: healthy connections before, none left in a transaction."""
-        connections = self._execution.connections
-        connections.refresh()
-        token = current_body.set(self.key)
-        alias = None
-        try:
-            yield
-        finally:
-            current_body.reset(token)
-            alias = connections.open_transaction()
-            if alias:
-                connections.roll_back(alias)
-        if alias:
-            message = (
-                f'Step "{self.key}" left a transaction open on database "{alias}"; '
-                "it was rolled back"
-            )
-            raise StepCallRefused(message)
-
-    def encode(self, result: object) -> str | None:
-        """Return the result as it will be stored, or raise ``InvalidPayload``."""
-        return encode(result, what=f'output of step "{self.key}"')
-
-    def complete(self, text: str | None) -> ops.StepCompleted:
-        """Return the record of a body that returned."""
+    def _complete(self, result: object) -> ops.StepCompleted:
+        text = encode(result, what=f'output of step "{self.key}"')
         return ops.StepCompleted(
             lease=self._execution.claimed.lease, attempt_id=self._started.id, output=text
         )
 
-    def fail(self, error: BaseException) -> ops.StepFailed:
-        """Return the record of a body that raised. A result that cannot be stored is final."""
-        text = describe_error(error)
-        if isinstance(error, InvalidPayload):
-            text = encode_error({**decode(text), "retryable": False})
-        self._attempt = replace(self._started, status=StepStatus.FAILED, error=decode(text))
-        return ops.StepFailed(
-            lease=self._execution.claimed.lease, attempt_id=self._started.id, error=text
-        )
+    def _done(self, operation: ops.StepCompleted) -> Any:
+        return decode(operation.output)
 
-    def raise_failure(self, error: BaseException, text: str) -> None:
-        """After the failure was recorded: raise the retry to come, or ``StepFailed``."""
-        execution = self._execution
-        execution.check()
-        execution.history.note_failure(self._started)
-        failures = execution.history.failures(self.key)
+    def _failed(self, error: BaseException) -> StepProgram:
+        """Record a failure, then raise the next try or ``StepFailed``. Never returns."""
+        text = describe_error(error)
+        is_final = isinstance(error, InvalidPayload)  # the same again would be refused again
+        if is_final:
+            text = encode_error({**decode(text), "retryable": False})
+        lease = self._execution.claimed.lease
+        failure = ops.StepFailed(lease=lease, attempt_id=self._started.id, error=text)
+        yield Submit(operations=(failure,))
+        self._execution.check_interrupted(error)
+        failures = self._note_failure(text)
         delay = decide(
             self._policy,
             failures,
             default_attempts=STEP_ATTEMPTS,
-            now=execution.now,
-            deadline_at=execution.claimed.deadline_at,
+            now=self._execution.now,
+            deadline_at=self._execution.claimed.deadline_at,
         )
-        if delay is None or isinstance(error, InvalidPayload):
-            raise StepFailed(self.key, failures, self._started.error) from error
-        execution.stop(StepRetry(text, delay))
+        if delay is None or is_final:
+            raise StepFailed(self.key, failures, decode(text)) from error
+        self._execution.suspend(Suspend(retry=Retry(error=text, delay=delay)))
+
+    def _note_failure(self, text: str) -> int:
+        history = self._execution.history
+        history.note_failure(
+            replace(
+                self._started,
+                status=StepStatus.FAILED,
+                error=decode(text),
+                finished_at=self._execution.now,
+            )
+        )
+        return history.failures(self.key)
 
     @property
     def _started(self) -> Attempt:
         if self._attempt is None:
-            message = "start() comes before the body"
+            message = "a step's body runs after its start was recorded"
             raise RuntimeError(message)
         return self._attempt

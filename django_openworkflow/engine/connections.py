@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from django.db import Error, connections
@@ -18,7 +19,7 @@ _TRUST_SECONDS: Final = 1.0
 
 
 class UserConnections:
-    """The connections of the thread that executes a run, during one pass."""
+    """The connections of one thread that executes user code, during one pass."""
 
     def __init__(self) -> None:
         self._depths = {
@@ -57,6 +58,30 @@ class UserConnections:
         self._checked_at = float("-inf")
 
 
+_current: Final[ContextVar[UserConnections | None]] = ContextVar(
+    "openworkflow_connections", default=None
+)
+
+
+def current_connections() -> UserConnections:
+    """Return what looks after the connections of the thread that runs this."""
+    return _current.get() or UserConnections()
+
+
+@contextlib.contextmanager
+def user_connections() -> Iterator[None]:
+    """Look after this thread's connections around one pass, or one branch of it."""
+    mine = UserConnections()
+    mine.refresh()
+    token = _current.set(mine)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+        for connection in _between_transactions():
+            connection.close_if_unusable_or_obsolete()
+
+
 def _between_transactions() -> list[BaseDatabaseWrapper]:
     """Return this thread's connections but for those inside a transaction (a test's, say)."""
     return [
@@ -72,15 +97,3 @@ def _depth(connection: BaseDatabaseWrapper) -> int:
 
 def _is_manual(connection: BaseDatabaseWrapper) -> bool:
     return connection.connection is not None and not connection.autocommit
-
-
-@contextlib.contextmanager
-def user_connections() -> Iterator[UserConnections]:
-    """Look after this thread's connections around one pass."""
-    mine = UserConnections()
-    mine.refresh()
-    try:
-        yield mine
-    finally:
-        for connection in _between_transactions():
-            connection.close_if_unusable_or_obsolete()

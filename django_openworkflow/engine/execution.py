@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from django_openworkflow.engine.control import LeaseLost, Release
+from django_openworkflow.engine.connections import current_connections
+from django_openworkflow.engine.control import LeaseLost, Release, Suspend
 from django_openworkflow.exceptions import (
     InvalidInput,
     NonDeterministicWorkflow,
@@ -15,36 +17,49 @@ from django_openworkflow.exceptions import (
     StepLimitExceeded,
 )
 from django_openworkflow.names import is_printable
-from django_openworkflow.store.operations import (
-    Attempt,
-    ClaimedRun,
-    Ledger,
-    Operation,
-    Receipt,
-    StorageInterrupted,
-    Verdict,
-)
+from django_openworkflow.store.operations import StorageInterrupted, Verdict
 
 if TYPE_CHECKING:
-    from django_openworkflow.engine.connections import UserConnections
+    from collections.abc import Callable
+
     from django_openworkflow.engine.history import History
     from django_openworkflow.states import StepKind
+    from django_openworkflow.store.operations import (
+        Attempt,
+        ClaimedRun,
+        Ledger,
+        Operation,
+        Receipt,
+    )
 
 # The step whose body the current context is running, if any.
 current_body: Final[ContextVar[str | None]] = ContextVar("openworkflow_step_body", default=None)
+# Whether the current context is one of several branches, which somebody joins.
+in_branch: Final[ContextVar[bool]] = ContextVar("openworkflow_in_branch", default=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """How a completed step can be undone: ``compensate`` is called with its saved output."""
+
+    key: str
+    compensate: Callable[[Any], object]
+    saved: Attempt
 
 
 class Execution:
     """One pass over a claimed run. ``cancel``, ``lose``, ``drain`` may come from any thread."""
 
-    connections: UserConnections  # of the executing thread, set when the pass begins there
-
     def __init__(self, claimed: ClaimedRun, history: History, ledger: Ledger) -> None:
         self.claimed = claimed
         self.history = history
+        self.ledger = ledger
         self.now = claimed.claimed_at  # the database's clock as last heard
         self.stopped: BaseException | None = None
-        self._ledger = ledger
+        self.undos: list[Undo] = []  # of completed steps, in the order of their calls
+        self.is_sequential = True  # branches of async code may come to saved steps in any order
+        self.waiting_for: dict[str, str] = {}  # signal to the step that waits for it
+        self.on_unwanted: Callable[[], None] | None = None
         self._canceled = threading.Event()
         self._lost = threading.Event()
         self._draining = threading.Event()
@@ -53,15 +68,21 @@ class Execution:
 
     def cancel(self) -> None:
         """Tell the pass that its run was canceled."""
-        self._canceled.set()
+        self._tell(self._canceled)
 
     def lose(self) -> None:
         """Tell the pass that its lease is gone."""
-        self._lost.set()
+        self._tell(self._lost)
 
     def drain(self) -> None:
         """Ask the pass to hand its run on before the next step."""
         self._draining.set()
+
+    def _tell(self, fact: threading.Event) -> None:
+        if not fact.is_set():
+            fact.set()
+            if self.on_unwanted is not None:
+                self.on_unwanted()
 
     @property
     def is_unwanted(self) -> bool:
@@ -76,16 +97,26 @@ class Execution:
             self.stopped = control
         raise control
 
+    def suspend(self, control: Suspend) -> NoReturn:
+        """End the pass until later; in a parallel branch, end the branch: its siblings go on."""
+        if in_branch.get() or not self.is_sequential:
+            raise control
+        self.stop(control)
+
     def check(self) -> None:
         """Raise what ended the pass, or what the outside world has told it."""
+        self.check_interrupted()
+        if self._draining.is_set() and current_body.get() is None:
+            self.stop(Release())
+
+    def check_interrupted(self, cause: BaseException | None = None) -> None:
+        """Raise what ended the pass, a cancel or a lost lease."""
         if self.stopped is not None:
-            raise self.stopped
+            raise self.stopped from cause
         if self._canceled.is_set():
             self.stop(RunCanceled(self.claimed.lease.run_id))
         if self._lost.is_set():
             self.stop(LeaseLost())
-        if self._draining.is_set() and current_body.get() is None:
-            self.stop(Release())
 
     def enter(self, name: str) -> str:
         """Open a step call: refuse it where it cannot be durable, and give it its durable name."""
@@ -96,7 +127,7 @@ class Execution:
         if body := current_body.get():
             message = f'Step "{name}" was called inside the body of step "{body}"'
             raise StepCallRefused(message)
-        if alias := self.connections.open_transaction():
+        if alias := current_connections().open_transaction():
             message = (
                 f'Step "{name}" was called inside a transaction on database "{alias}": '
                 "what it saves would not be undone with it"
@@ -105,34 +136,57 @@ class Execution:
         return self.history.resolve(name)
 
     def saved(self, key: str, kind: StepKind) -> Attempt | None:
-        """Return the completed attempt of a step; raise when the history has another kind there."""
-        known = self.history.completed.get(key) or self.history.running.get(key)
+        """Return the completed attempt of a step; stop when the history has another kind there."""
+        known = self.history.known(key)
         if known is not None and known.kind != kind:
             message = (
                 f'Step "{key}" is a {kind} step in the code, '
                 f"but a {known.kind} step in the run's history"
             )
-            raise NonDeterministicWorkflow(message)
-        return self.history.completed.get(key)
+            self.stop(NonDeterministicWorkflow(message))
+        return self.history.take_completed(key)
 
-    def count_attempt(self) -> None:
-        """Count a new attempt against the run's limit; above it the run fails, come what may."""
+    def begin(self, key: str) -> None:
+        """Allow a step that was never begun before, or stop.
+
+        Counts it against the run's limit. In sequential code all that is saved comes before what is
+        new; saved steps that the code has not come to mean that it was changed under the run.
+        """
+        unread = self.history.unread()
+        if unread and self.is_sequential and not in_branch.get():
+            message = (
+                f'Step "{key}" is new in the code, but step "{unread[0]}" '
+                "in the run's history comes first"
+            )
+            self.stop(NonDeterministicWorkflow(message))
         try:
             self.history.count_attempt()
         except StepLimitExceeded as error:
             self.stop(error)
 
+    # --- writing --------------------------------------------------------------------------------
+
     def submit(self, *operations: Operation) -> Receipt:
         """Write, and end the pass if the run is no longer ours."""
         try:
-            receipt = self._ledger.submit(*operations)
+            return self.heed(self.ledger.submit(*operations))
         except StorageInterrupted as interrupted:
             self.stop(interrupted)
-        self.now = receipt.at
+
+    async def asubmit(self, *operations: Operation) -> Receipt:
+        """See ``submit``."""
+        try:
+            return self.heed(await self.ledger.asubmit(*operations))
+        except StorageInterrupted as interrupted:
+            self.stop(interrupted)
+
+    def heed(self, receipt: Receipt) -> Receipt:
+        """Take the clock from a receipt, and stop if it says that the run is not ours."""
+        self.now = max(self.now, receipt.at)
         if receipt.verdict is Verdict.CANCELED:
-            self._canceled.set()
+            self.cancel()
             self.stop(RunCanceled(self.claimed.lease.run_id))
         if receipt.verdict is not Verdict.ACCEPTED:
-            self._lost.set()
+            self.lose()
             self.stop(LeaseLost())
         return receipt

@@ -2,183 +2,162 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from django_openworkflow import conf, signals
+from django_openworkflow.cleanups import workflow_name_of
+from django_openworkflow.engine.async_pass import AsyncPass
+from django_openworkflow.engine.async_steps import AsyncStep
+from django_openworkflow.engine.cleaning import aclean_up, clean_up, registered_undos
 from django_openworkflow.engine.connections import user_connections
-from django_openworkflow.engine.control import ControlFlow, Park, Release, StepRetry
+from django_openworkflow.engine.control import ControlFlow
 from django_openworkflow.engine.execution import Execution
 from django_openworkflow.engine.history import History
+from django_openworkflow.engine.settling import Raised, Returned, settle
 from django_openworkflow.engine.steps import Step
-from django_openworkflow.exceptions import (
-    InvalidPayload,
-    RunCanceled,
-    StepFailed,
-    StepLimitExceeded,
-)
+from django_openworkflow.exceptions import NonDeterministicWorkflow, RunCanceled
 from django_openworkflow.registry import registry
-from django_openworkflow.retries import WORKFLOW_ATTEMPTS, decide
-from django_openworkflow.serialization import describe_error, encode, encode_error, plain_error
 from django_openworkflow.store.announcements import announce_run
 from django_openworkflow.store.operations import (
-    Attempt,
-    ClaimedRun,
-    Ledger,
     RunCompleted,
     RunFailed,
-    RunOperation,
-    RunParked,
-    RunReleased,
-    RunRescheduled,
     StepCompleted,
     StorageInterrupted,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
 
     from django.dispatch import Signal
 
-    from django_openworkflow.workflows import Workflow
+    from django_openworkflow.engine.async_pass import InThread
+    from django_openworkflow.store.operations import (
+        Attempt,
+        ClaimedRun,
+        Ledger,
+        RunOperation,
+    )
 
-_DEADLINE_EXCEEDED: Final = "Workflow run deadline exceeded"
-_SILENT: Final = (RunCanceled, StorageInterrupted)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Raised:
-    """The workflow's function raised this."""
-
-    error: BaseException
+# How a pass ends when the run is not ours any more: nothing is left to write.
+_NOT_OURS: Final = (ControlFlow, RunCanceled, StorageInterrupted)
+_ENDS: Final[dict[type, Signal]] = {
+    RunCompleted: signals.run_completed,
+    RunFailed: signals.run_failed,
+}
 
 
 class Executor:
-    """Executes one claimed run in the calling thread; ``execution`` may be told things."""
+    """Executes one claimed run, in the calling thread or on an event loop.
+
+    ``execution`` may be told things from outside meanwhile. ``original`` is the history of the run
+    that a clean-up run cleans up after.
+    """
 
     def __init__(
-        self, claimed: ClaimedRun, attempts: Sequence[Attempt], ledger: Ledger, *, using: str
+        self,
+        claimed: ClaimedRun,
+        attempts: Sequence[Attempt],
+        ledger: Ledger,
+        *,
+        using: str,
+        original: Sequence[Attempt] = (),
     ) -> None:
         self._claimed = claimed
         self._using = using
+        self._original = original
+        name = claimed.workflow_name
+        name = name if claimed.cleanup_of_id is None else workflow_name_of(name)
+        self.workflow = registry.find(name, claimed.version)
         history = History(attempts, limit=conf.get_settings().STEP_LIMIT)
         self.execution = Execution(claimed, history, ledger)
 
+    # --- in a thread ----------------------------------------------------------------------------
+
     def execute(self) -> None:
         """Do one pass. Raises neither what the workflow does nor a lost lease or database."""
-        with user_connections() as connections:
-            self.execution.connections = connections
-            if self._claimed.is_first:
-                announce_run(signals.run_started, self._claimed.lease.run_id, using=self._using)
+        with user_connections():
+            self._announce_start()
             try:
-                self._settle(self._pass())
-            except (ControlFlow, *_SILENT):
+                operation = self._settled(self._pass())
+                if operation is not None:
+                    self.execution.submit(operation)
+                    self._announce_end(operation)
+            except _NOT_OURS:
                 return  # told so by the ledger; whoever holds the run now goes on with it
 
-    def _pass(self) -> Any:
+    def _pass(self) -> Returned | Raised:
         execution = self.execution
-        workflow = registry.find(self._claimed.workflow_name, self._claimed.version)
         try:
             execution.history.check_limit()
-            self._complete_sleeps()
-            return workflow.call(Step(execution), self._claimed.input)
+            if over := self._sleeps_over():
+                execution.submit(*over)
+            step = Step(execution)
+            if self._claimed.cleanup_of_id is not None:
+                clean_up(step, self._claimed, self.workflow, self._original)
+                return Returned(value=None)
+            return Returned(value=self.workflow.call(step, self._claimed.input))
         except BaseException as error:  # whatever user code raises is the user's
-            return Raised(error=error)
+            return self._raised(error)
 
-    def _complete_sleeps(self) -> None:
-        """Complete sleeps that are over before user code runs, as the original does."""
-        execution = self.execution
-        over = execution.history.sleeps_over_by(self._claimed.claimed_at)
-        if over:
-            lease = self._claimed.lease
-            execution.submit(*(StepCompleted(lease=lease, attempt_id=sleep.id) for sleep in over))
-        for sleep in over:
-            execution.history.note_completed(sleep)
+    # --- on an event loop -----------------------------------------------------------------------
 
-    # --- settle ---------------------------------------------------------------------------------
-
-    def _settle(self, result: Any) -> None:
-        """Write how the pass ended. What ended it early wins over what user code made of that."""
-        stopped = self.execution.stopped
-        operation = self._stopped(stopped) if stopped else self._ended(result)
-        if operation is None:
-            return
-        self.execution.stopped = None
-        self.execution.submit(operation)
-        ends: dict[type, Signal] = {
-            RunCompleted: signals.run_completed,
-            RunFailed: signals.run_failed,
-        }
-        if signal := ends.get(type(operation)):
-            announce_run(signal, self._claimed.lease.run_id, using=self._using)
-
-    def _stopped(self, stopped: BaseException) -> RunOperation | None:
-        lease = self._claimed.lease
-        if isinstance(stopped, Park):
-            sleeps = (stopped.sleep,) if stopped.sleep else ()
-            return RunParked(lease=lease, wake_at=stopped.wake_at, sleeps=sleeps)
-        if isinstance(stopped, StepRetry):
-            return RunRescheduled(
-                lease=lease, error=stopped.error, delay=stopped.delay, is_failure=False
-            )
-        if isinstance(stopped, Release):
-            return RunReleased(lease=lease)
-        if isinstance(stopped, StepLimitExceeded):
-            return self._failed(_limit_error(stopped))
-        return None
-
-    def _ended(self, result: Any) -> RunOperation:
-        if isinstance(result, Raised):
-            return self._raised(result.error)
+    async def aexecute(self, in_thread: InThread) -> None:
+        """See ``execute``; ``in_thread`` runs what would block the loop."""
+        await in_thread(self._announce_start)
         try:
-            text = encode(result, what=f"output of workflow {self._claimed.workflow_name}")
-        except InvalidPayload as error:
-            return self._failed(describe_error(error))
-        return RunCompleted(
-            lease=self._claimed.lease, parent_run_id=self._claimed.parent_run_id, output=text
-        )
+            operation = self._settled(await self._apass(in_thread))
+            if operation is not None:
+                await self.execution.asubmit(operation)
+                await in_thread(partial(self._announce_end, operation))
+        except _NOT_OURS:
+            return  # told so by the ledger; whoever holds the run now goes on with it
 
-    def _raised(self, error: BaseException) -> RunOperation:
-        if isinstance(error, StepFailed):
-            # The step's own policy has decided already. Source: the original's ``execution.ts``.
-            return self._failed(encode_error(error.error))
-        if isinstance(error, StepLimitExceeded):
-            return self._failed(_limit_error(error))
-        delay = self._retry_delay()
-        if delay is None:
-            return self._failed(describe_error(error))
-        return RunRescheduled(
-            lease=self._claimed.lease, error=describe_error(error), delay=delay, is_failure=True
-        )
+    async def _apass(self, in_thread: InThread) -> Returned | Raised:
+        execution = self.execution
+        try:
+            execution.history.check_limit()
+            if over := self._sleeps_over():
+                await execution.asubmit(*over)
+            current = AsyncPass(execution, in_thread)
+            return Returned(value=await self._acall(current))
+        except BaseException as error:  # whatever user code raises is the user's
+            return self._raised(error)
 
-    def _retry_delay(self) -> timedelta | None:
-        workflow: Workflow[Any, Any] = registry.find(
-            self._claimed.workflow_name, self._claimed.version
+    async def _acall(self, current: AsyncPass) -> Any:
+        step = AsyncStep(current)
+        if self._claimed.cleanup_of_id is None:
+            return await current.run(lambda: self.workflow.call(step, self._claimed.input))
+        undos = await current.in_thread(
+            partial(registered_undos, self._claimed, self.workflow, self._original)
         )
-        return decide(
-            workflow.retry_policy,
-            self._claimed.failures + 1,
-            default_attempts=WORKFLOW_ATTEMPTS,
-            now=self.execution.now,
-            deadline_at=self._claimed.deadline_at,
-        )
+        return await current.run(lambda: aclean_up(step, self._claimed, self.workflow, undos))
 
-    def _failed(self, error: str) -> RunFailed:
-        deadline_at = self._claimed.deadline_at
-        if deadline_at is not None and self.execution.now >= deadline_at:
-            error = plain_error(_DEADLINE_EXCEEDED)
-        return RunFailed(
-            lease=self._claimed.lease, parent_run_id=self._claimed.parent_run_id, error=error
-        )
+    # --- both -----------------------------------------------------------------------------------
 
+    def _sleeps_over(self) -> list[StepCompleted]:
+        """Complete sleeps that are over before user code runs, as the original does."""
+        lease, history = self._claimed.lease, self.execution.history
+        over = history.sleeps_over_by(self._claimed.claimed_at)
+        for sleep in over:
+            history.note_completed(sleep)
+        return [StepCompleted(lease=lease, attempt_id=sleep.id) for sleep in over]
 
-def _limit_error(error: StepLimitExceeded) -> str:
-    """Return the error object of the original. Source: its ``step-history.ts``."""
-    return plain_error(
-        str(error),
-        name="StepLimitExceededError",
-        code="STEP_LIMIT_EXCEEDED",
-        limit=error.limit,
-        stepCount=error.count,
-    )
+    def _raised(self, error: BaseException) -> Raised:
+        if isinstance(error, NonDeterministicWorkflow) and self.execution.stopped is None:
+            self.execution.stopped = error  # a replay's finding, also where user code caught it
+        return Raised(error=error)
+
+    def _settled(self, result: Returned | Raised) -> RunOperation | None:
+        operation = settle(self.execution, self.workflow.retry_policy, result)
+        if operation is not None:
+            self.execution.stopped = None
+        return operation
+
+    def _announce_start(self) -> None:
+        if self._claimed.is_first:
+            announce_run(signals.run_started, self._claimed.lease.run_id, using=self._using)
+
+    def _announce_end(self, operation: RunOperation) -> None:
+        if (signal := _ENDS.get(type(operation))) is not None:
+            announce_run(signal, self._claimed.lease.run_id, using=self._using)

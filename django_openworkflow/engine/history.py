@@ -22,16 +22,20 @@ class History:
         self._count = len(attempts)
         self._taken: set[str] = set()
         self._next_index: dict[str, int] = {}
+        self._unread: dict[str, Attempt] = {}
         self.completed: dict[str, Attempt] = {}
         self.running: dict[str, Attempt] = {}
         self._failed: dict[str, list[Attempt]] = {}
         for attempt in attempts:
             if attempt.status in STEP_SUCCESSFUL:
                 self.completed[attempt.step_name] = attempt
+                self._unread[attempt.step_name] = attempt
             elif attempt.status == StepStatus.FAILED:
                 self._failed.setdefault(attempt.step_name, []).append(attempt)
             else:
                 self.running[attempt.step_name] = attempt
+
+    # --- names ----------------------------------------------------------------------------------
 
     def resolve(self, name: str) -> str:
         """Return the durable name of the next step called ``name`` in this pass.
@@ -48,6 +52,34 @@ class History:
         self._taken.add(resolved)
         return resolved
 
+    # --- completed ------------------------------------------------------------------------------
+
+    def known(self, step_name: str) -> Attempt | None:
+        """Return any saved attempt of a step, to compare its kind."""
+        failed = self._failed.get(step_name, [None])[-1]
+        return self.completed.get(step_name) or self.running.get(step_name) or failed
+
+    def take_completed(self, step_name: str) -> Attempt | None:
+        """Return the completed attempt of a step, and note that the code came to it."""
+        self._unread.pop(step_name, None)
+        return self.completed.get(step_name)
+
+    def unread(self) -> list[str]:
+        """Return completed steps that this pass has not come to, oldest first."""
+        return list(self._unread)
+
+    def note_completed(self, attempt: Attempt) -> None:
+        """Move a running attempt to the completed ones."""
+        self.completed[attempt.step_name] = attempt
+        self._unread[attempt.step_name] = attempt
+        self.running.pop(attempt.step_name, None)
+
+    def note_over(self, attempt: Attempt) -> None:
+        """Note that a running attempt has ended in this pass, whose code knows its outcome."""
+        self.running.pop(attempt.step_name, None)
+
+    # --- failures -------------------------------------------------------------------------------
+
     def failures(self, step_name: str) -> int:
         """Return how often the step has failed so far."""
         return len(self._failed.get(step_name, ()))
@@ -57,10 +89,16 @@ class History:
         error = self._failed[step_name][-1].error
         return error if isinstance(error, dict) else {"message": str(error)}
 
+    def last_failed_at(self, step_name: str) -> datetime | None:
+        """Return when the step failed last, by the database's clock."""
+        return self._failed[step_name][-1].finished_at
+
     def note_failure(self, attempt: Attempt) -> None:
         """Remember a failure of this pass, as the next pass will read it."""
         self._failed.setdefault(attempt.step_name, []).append(attempt)
         self.running.pop(attempt.step_name, None)
+
+    # --- limit ----------------------------------------------------------------------------------
 
     def count_attempt(self) -> None:
         """Count one more attempt, or raise ``StepLimitExceeded`` when the run has used them up."""
@@ -73,25 +111,25 @@ class History:
         if self._count > self._limit:
             raise StepLimitExceeded(self._limit, self._count)
 
+    # --- sleeps ---------------------------------------------------------------------------------
+
     def sleeps_over_by(self, now: datetime) -> list[Attempt]:
-        """Return the running sleeps that have ended by ``now``, the claim's database time."""
+        """Return the running sleeps that have ended by ``now``, the claim's database time.
+
+        One whose end cannot be read has ended, as in the original.
+        """
         return [
             attempt
             for attempt in self.running.values()
-            if attempt.kind == StepKind.SLEEP and resume_at(attempt) <= now
+            if attempt.kind == StepKind.SLEEP and (moment_in(attempt, "resumeAt") or now) <= now
         ]
 
-    def note_completed(self, attempt: Attempt) -> None:
-        """Move a running attempt to the completed ones."""
-        self.completed[attempt.step_name] = attempt
-        self.running.pop(attempt.step_name, None)
 
-
-def resume_at(attempt: Attempt) -> datetime:
-    """Return when a saved sleep ends; one that cannot be read has ended, as in the original."""
+def moment_in(attempt: Attempt, field: str) -> datetime | None:
+    """Return a moment that an attempt's context names; None when there is none to read."""
     context = attempt.context if isinstance(attempt.context, dict) else {}
     try:
-        moment = datetime.fromisoformat(str(context.get("resumeAt")))
+        moment = datetime.fromisoformat(str(context.get(field)))
     except ValueError:
-        return datetime.min.replace(tzinfo=UTC)
+        return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

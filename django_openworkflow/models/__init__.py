@@ -5,7 +5,7 @@ the rows; our own columns are nullable or have a database default. Source: the w
 """
 
 from django_openworkflow.models.runs import WorkflowRun
-from django_openworkflow.models.steps import SignalDelivery, StepAttempt
+from django_openworkflow.models.steps import BufferedSignal, SignalDelivery, StepAttempt
 from django_openworkflow.models.workers import WorkerProcess
 
-__all__ = ["SignalDelivery", "StepAttempt", "WorkerProcess", "WorkflowRun"]
+__all__ = ["BufferedSignal", "SignalDelivery", "StepAttempt", "WorkerProcess", "WorkflowRun"]

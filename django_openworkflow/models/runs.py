@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
 from django.db.models import F, Q
@@ -12,9 +12,12 @@ from django.utils.translation import gettext_lazy as _
 from django_openworkflow import conf
 from django_openworkflow.clock import NowMilliseconds
 from django_openworkflow.identifiers import new_id
+from django_openworkflow.managers import WorkflowRunManager
 from django_openworkflow.models.fields import empty_config, payload_field
-from django_openworkflow.querysets import WorkflowRunManager, WorkflowRunQuerySet
 from django_openworkflow.states import ACTIVE, TERMINAL, CancelSource, RunStatus
+
+if TYPE_CHECKING:
+    from django_openworkflow.querysets import WorkflowRunQuerySet
 
 
 class WorkflowRun(models.Model):
@@ -69,6 +72,18 @@ class WorkflowRun(models.Model):
     cancel_source = models.TextField(
         _("canceled through"), choices=CancelSource, blank=True, default="", db_default=""
     )
+
+    # A canceled run's clean-up is a run of its own, so that "canceled" stays final and immediate.
+    has_cancel_hook = models.BooleanField(_("has a cancel hook"), default=False, db_default=False)
+    cleanup_of = models.ForeignKey(
+        "self",
+        verbose_name=_("cleans up after"),
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="cleanup_runs",
+    )
+    cleanup_attempt_id = models.UUIDField(_("undoes only"), null=True, blank=True)
 
     objects: ClassVar[WorkflowRunManager] = WorkflowRunManager()
 
@@ -167,4 +182,10 @@ class WorkflowRun(models.Model):
         runs: WorkflowRunQuerySet = WorkflowRun.objects.db_manager(self._state.db).all()
         return runs.cancel(self, reason=reason, actor=actor, cascade=cascade)
 
+    def retry(self) -> WorkflowRun:
+        """Put this run back to pending and return it fresh; see ``WorkflowRunQuerySet.retry``."""
+        runs: WorkflowRunQuerySet = WorkflowRun.objects.db_manager(self._state.db).all()
+        return runs.retry(self)
+
+    retry.alters_data = True  # type: ignore[attr-defined]
     cancel.alters_data = True  # type: ignore[attr-defined]

@@ -12,9 +12,13 @@ from django.utils.translation import gettext_lazy as _
 from django_openworkflow import conf
 from django_openworkflow.clock import NowMilliseconds
 from django_openworkflow.identifiers import new_id
-from django_openworkflow.models.fields import empty_config, payload_field
+from django_openworkflow.managers import (
+    BufferedSignalManager,
+    SignalDeliveryManager,
+    StepAttemptManager,
+)
+from django_openworkflow.models.fields import SignalAddress, empty_config, payload_field
 from django_openworkflow.models.runs import WorkflowRun
-from django_openworkflow.querysets import SignalDeliveryManager, StepAttemptManager
 from django_openworkflow.states import STEP_SUCCESSFUL, StepKind, StepStatus
 
 
@@ -58,6 +62,8 @@ class StepAttempt(models.Model):
     # --- our own columns ---
     worker_id = models.TextField(_("claim that started it"), null=True, blank=True)
     interruptions = models.IntegerField(_("interruptions"), default=0, db_default=0)
+    has_undo = models.BooleanField(_("can be undone"), default=False, db_default=False)
+    is_late = models.BooleanField(_("ended after the cancel"), default=False, db_default=False)
     superseded_at = models.DateTimeField(_("set aside by a retry at"), null=True, blank=True)
 
     objects: ClassVar[StepAttemptManager] = StepAttemptManager()
@@ -71,7 +77,7 @@ class StepAttempt(models.Model):
             models.UniqueConstraint(
                 fields=("workflow_run", "step_name"),
                 name="openworkflow_step_completed_once",
-                condition=Q(status__in=STEP_SUCCESSFUL),
+                condition=Q(status__in=STEP_SUCCESSFUL, superseded_at__isnull=True),
             ),
             models.CheckConstraint(
                 name="openworkflow_step_status", condition=Q(status__in=StepStatus.values)
@@ -93,6 +99,13 @@ class StepAttempt(models.Model):
         indexes = (
             models.Index(
                 fields=("workflow_run", "created_at", "id"), name="openworkflow_step_history"
+            ),
+            # Who waits for a signal: as many rows as there are waits, whatever the history.
+            models.Index(
+                "namespace_id",
+                SignalAddress("context"),
+                name="openworkflow_step_waiting",
+                condition=Q(kind=StepKind.SIGNAL_WAIT, status=StepStatus.RUNNING),
             ),
         )
 
@@ -140,6 +153,31 @@ class SignalDelivery(models.Model):
                 name="openworkflow_delivery_key",
                 condition=Q(sender_idempotency_key__isnull=False),
             ),
+        )
+
+    def __str__(self) -> str:
+        return self.signal
+
+
+class BufferedSignal(models.Model):
+    """A signal that nobody waited for, kept on the sender's wish for the next step that does."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    namespace_id = models.TextField(_("namespace"), default=conf.namespace, db_default="default")
+    signal = models.TextField(_("signal"))
+    data = payload_field(_("data"))
+    sender_idempotency_key = models.TextField(_("idempotency key"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+
+    objects: ClassVar[BufferedSignalManager] = BufferedSignalManager()
+
+    class Meta:
+        """Taken in the order of sending."""
+
+        verbose_name = _("buffered signal")
+        verbose_name_plural = _("buffered signals")
+        indexes = (
+            models.Index(fields=("namespace_id", "signal", "id"), name="openworkflow_buffered"),
         )
 
     def __str__(self) -> str:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_openworkflow import conf
 from django_openworkflow.identifiers import new_id
-from django_openworkflow.querysets import WorkerProcessManager
+from django_openworkflow.managers import WorkerProcessManager
 
 
 class WorkerProcess(models.Model):

@@ -16,8 +16,9 @@ from django.db.models import Case, F, Max, Q, Value, When
 from django.db.models.functions import Coalesce
 
 from django_openworkflow import clock, conf
-from django_openworkflow.models import StepAttempt, WorkflowRun
+from django_openworkflow.models import WorkflowRun
 from django_openworkflow.states import ACTIVE, RunStatus
+from django_openworkflow.store import histories
 from django_openworkflow.store.applying import Turn
 from django_openworkflow.store.operations import (
     Attempt,
@@ -45,6 +46,8 @@ _CLAIMED: Final = (
     "created_at",
     "started_at",
     "deadline_at",
+    "cleanup_of_id",
+    "cleanup_attempt_id",
     "parent_step_attempt__workflow_run_id",
 )
 
@@ -175,16 +178,12 @@ class Store:
         return Turn(self.using, operations, wait=wait).write()
 
     def load_history(self, run_ids: Collection[UUID]) -> dict[UUID, list[Attempt]]:
-        """Return the step attempts of these runs in replay order: one statement."""
-        histories: dict[UUID, list[Attempt]] = {pk: [] for pk in run_ids}
-        rows = (
-            StepAttempt.objects.db_manager(self.using)
-            .filter(workflow_run__in=run_ids, superseded_at__isnull=True)
-            .order_by("created_at", "pk")
-        )
-        for row in rows:
-            histories[row.workflow_run_id].append(_attempt(row))
-        return histories
+        """Return the step attempts of these runs in replay order; see ``histories``."""
+        return histories.load(self.using, run_ids)
+
+    def is_completed(self, attempt_id: UUID) -> bool:
+        """Whether an attempt has completed, by what is committed now."""
+        return histories.is_completed(self.using, attempt_id)
 
     def extend(
         self, leases: Iterable[Lease], lease_seconds: float, *, now: datetime | None = None
@@ -246,21 +245,9 @@ def _claimed_run(row: dict[str, Any], worker_id: str, claimed_at: datetime) -> C
         claimed_at=claimed_at,
         deadline_at=row["deadline_at"],
         parent_run_id=row["parent_step_attempt__workflow_run_id"],
+        cleanup_of_id=row["cleanup_of_id"],
+        cleanup_attempt_id=row["cleanup_attempt_id"],
         is_first=row["attempts"] == 1,
-    )
-
-
-def _attempt(row: StepAttempt) -> Attempt:
-    return Attempt(
-        id=row.pk,
-        step_name=row.step_name,
-        kind=row.kind,
-        status=row.status,
-        context=row.context,
-        output=row.output,
-        error=row.error,
-        child_run_id=row.child_workflow_run_id,
-        created_at=row.created_at,
     )
 
 

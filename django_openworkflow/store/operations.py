@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from datetime import datetime, timedelta
     from uuid import UUID
 
@@ -40,7 +41,26 @@ class ClaimedRun:
     claimed_at: datetime
     deadline_at: datetime | None
     parent_run_id: UUID | None
-    is_first: bool  # nobody has claimed it since it was started or put back
+    cleanup_of_id: UUID | None
+    cleanup_attempt_id: UUID | None
+    is_first: bool  # nobody has claimed it since it was started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildOutcome:
+    """How the child run of a workflow step stands, or ended."""
+
+    status: str
+    output: Any
+    error: Any
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """A signal that a waiting step received; ``data`` None is a delivery all the same."""
+
+    data: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +71,30 @@ class Attempt:
     step_name: str
     kind: str
     status: str
-    context: Any
-    output: Any
-    error: Any
-    child_run_id: UUID | None
+    context: Any = None
+    output: Any = None
+    error: Any = None
+    child_run_id: UUID | None = None
     created_at: datetime
+    finished_at: datetime | None = None
+    has_undo: bool = False
+    is_late: bool = False  # ended after its run was canceled
+    child: ChildOutcome | None = None  # of a running workflow step
+    delivered: Delivered | None = None  # to a running signal wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be inserted; ``input`` is encoded JSON, moments are absolute or relative to now."""
+
+    workflow_name: str
+    version: str | None
+    input: str | None
+    queue: str = "default"
+    priority: int = 0
+    available_at: datetime | timedelta | None = None
+    deadline_at: datetime | timedelta | None = None
+    has_cancel_hook: bool = False
 
 
 class Verdict(enum.Enum):
@@ -69,13 +108,14 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """The verdict, and the database's clock when it was given."""
+    """The verdict, the database's clock when it was given, and what an operation returns."""
 
     verdict: Verdict
     at: datetime
+    value: Any = None
 
 
-# --- operations -----------------------------------------------------------------------------------
+# --- steps ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +127,7 @@ class StepStarted:
     step_name: str
     kind: str
     resumed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SleepStarted:
-    """A sleep begins; its end is computed from the database's clock when this is applied."""
-
-    lease: Lease
-    attempt_id: UUID
-    step_name: str
-    duration: timedelta
+    has_undo: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +141,77 @@ class StepCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFailed:
-    """A step's body raised."""
+    """A step's body raised, or what it waited for failed."""
 
     lease: Lease
     attempt_id: UUID
     error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalSent:
+    """A step sends a signal: delivered and recorded as completed in one transaction.
+
+    The receipt's value is the list of ids of the runs that received it.
+    """
+
+    lease: Lease
+    attempt_id: UUID
+    step_name: str
+    signal: str
+    data: str | None
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitTimedOut:
+    """A signal wait ran out of time. The receipt's value is a ``Delivered`` that came first."""
+
+    lease: Lease
+    attempt_id: UUID
+
+
+# --- waits: they begin with the park, or alone where branches run in parallel -------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SleepStarted:
+    """A sleep begins; its end is computed from the database's clock when this is applied."""
+
+    lease: Lease
+    attempt_id: UUID
+    step_name: str
+    duration: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalWaitStarted:
+    """A step begins to wait for a signal; ``timeout`` None is a calendar year."""
+
+    lease: Lease
+    attempt_id: UUID
+    step_name: str
+    signal: str
+    timeout: datetime | timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildStarted:
+    """A step starts a child run and begins to wait for it: attempt, child and link in one piece.
+
+    ``resumed`` completes an attempt that another client left without its child.
+    """
+
+    lease: Lease
+    attempt_id: UUID
+    step_name: str
+    child_id: UUID
+    child: NewRun
+    timeout: datetime | timedelta | None
+    resumed: bool = False
+
+
+# --- runs -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,21 +234,25 @@ class RunFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRescheduled:
-    """The run goes back to pending until its next try; ``is_failure`` counts against its budget."""
+    """The run goes back to pending until its next try; ``is_failure`` counts against its budget.
+
+    ``wake_at``: the earliest end of a wait in a parallel branch, if that comes first.
+    """
 
     lease: Lease
     error: str
     delay: timedelta
     is_failure: bool
+    wake_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunParked:
-    """The run gives up its worker until its earliest wait ends; ``sleeps`` begin with it."""
+    """The run gives up its worker until its earliest wait ends; ``waits`` begin with it."""
 
     lease: Lease
-    wake_at: datetime | None
-    sleeps: tuple[SleepStarted, ...] = field(default=())
+    wake_at: datetime | None = None
+    waits: tuple[SleepStarted | SignalWaitStarted | ChildStarted, ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,20 +262,35 @@ class RunReleased:
     lease: Lease
 
 
-StepOperation = StepStarted | SleepStarted | StepCompleted | StepFailed
+WaitOperation = SleepStarted | SignalWaitStarted | ChildStarted
+StepOperation = StepStarted | StepCompleted | StepFailed | SignalSent | WaitTimedOut
 RunOperation = RunCompleted | RunFailed | RunRescheduled | RunParked | RunReleased
-Operation = StepOperation | RunOperation
+Operation = StepOperation | WaitOperation | RunOperation
 
 
 class Ledger(Protocol):
-    """Where an executor hands in its operations. The engine knows nothing else of the database."""
+    """Where an executor hands in its operations. The engine knows nothing else of the database.
+
+    Never answers ``BUSY``. Raises ``StorageInterrupted`` when the database could not be reached for
+    so long that the lease must be given up.
+    """
+
+    is_shared: bool  # whether threads and tasks may use it at once
 
     def submit(self, *operations: Operation) -> Receipt:
-        """Apply operations of one lease together, in order, and wait for the verdict.
+        """Apply operations of one lease together, in order, and wait for the verdict."""
+        ...
 
-        Never answers ``BUSY``. Raises ``StorageInterrupted`` when the database could not be
-        reached for so long that the lease must be given up.
-        """
+    def asubmit(self, *operations: Operation) -> Awaitable[Receipt]:
+        """Do the same from an event loop, without blocking it."""
+        ...
+
+    def is_completed(self, attempt_id: UUID) -> bool:
+        """Ask the database, on a connection of its own, whether an attempt has completed."""
+        ...
+
+    def commit_with(self, operation: StepCompleted) -> Receipt:
+        """Apply within the transaction that the calling thread has open, as its last statement."""
         ...
 
 

@@ -7,12 +7,17 @@ writes at once, without a thread switch, and with many of them one commit is sha
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from asgiref.sync import sync_to_async
 from django.db import (
     DatabaseError,
     DataError,
@@ -21,13 +26,15 @@ from django.db import (
     ProgrammingError,
 )
 
-from django_openworkflow.store.operations import Operation, Receipt, StorageInterrupted, Verdict
+from django_openworkflow.store.operations import Receipt, StorageInterrupted, Verdict
 from django_openworkflow.transactions import borrowed, private_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
 
     from django_openworkflow.store.base import Store
+    from django_openworkflow.store.operations import Operation, StepCompleted
 
 logger: Final = logging.getLogger(__name__)
 
@@ -37,12 +44,18 @@ _LONGEST_PAUSE_SECONDS: Final = 0.5
 
 
 class _Ticket:
-    """The operations of one caller, and where it waits for the answer."""
+    """The operations of one caller, and how it hears the answer.
 
-    __slots__ = ("answered", "error", "leads", "operations", "receipt")
+    A thread waits for ``answered``. An event loop is called back, and never leads a turn itself.
+    """
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
+    __slots__ = ("answered", "error", "leads", "on_answer", "operations", "receipt")
+
+    def __init__(
+        self, operations: Sequence[Operation], on_answer: Callable[[], object] | None = None
+    ) -> None:
         self.operations = operations
+        self.on_answer = on_answer
         self.answered = threading.Event()
         self.leads = False
         self.receipt: Receipt | None = None
@@ -50,7 +63,32 @@ class _Ticket:
 
     def answer(self, *, receipt: Receipt | None = None, error: Exception | None = None) -> None:
         self.receipt, self.error = receipt, error
-        self.answered.set()
+        if self.on_answer is None:
+            self.answered.set()
+            return
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            self.on_answer()
+
+
+class _Patience:
+    """How long a caller goes on trying: a locked row for ever, a broken database for a lease."""
+
+    def __init__(self, lease_seconds: float) -> None:
+        self._lease_seconds = lease_seconds
+        self._gives_up_at = time.monotonic() + lease_seconds
+        self._pause = _FIRST_PAUSE_SECONDS
+
+    def judge(self, ticket: _Ticket) -> float | None:
+        """Return None when the answer stands, or how long to pause before the next try."""
+        if ticket.error is None:
+            if ticket.receipt is not None and ticket.receipt.verdict is not Verdict.BUSY:
+                return None
+            self._gives_up_at = time.monotonic() + self._lease_seconds
+        elif time.monotonic() > self._gives_up_at or not _is_passing(ticket.error):
+            raise StorageInterrupted from ticket.error
+        pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
+        return pause
 
 
 class GroupLedger:
@@ -61,6 +99,8 @@ class GroupLedger:
     its lease with ``StorageInterrupted``; they never become an error of the run.
     """
 
+    is_shared = True
+
     def __init__(self, store: Store, *, lease_seconds: float) -> None:
         self._store = store
         self._lease_seconds = lease_seconds
@@ -68,42 +108,67 @@ class GroupLedger:
         self._queue: list[_Ticket] = []
         self._mutex = threading.Lock()
         self._is_led = False
+        self._leader = ThreadPoolExecutor(1, thread_name_prefix="openworkflow-ledger")
 
     def submit(self, *operations: Operation) -> Receipt:
         """See ``Ledger.submit``."""
-        gives_up_at = time.monotonic() + self._lease_seconds
-        pause = _FIRST_PAUSE_SECONDS
+        patience = _Patience(self._lease_seconds)
         while True:
-            ticket = self._enqueue(operations)
-            if ticket.receipt is not None and ticket.receipt.verdict is not Verdict.BUSY:
+            ticket = _Ticket(operations)
+            if self._enqueue(ticket):
+                self._lead()
+            else:
+                ticket.answered.wait()
+                if ticket.leads:
+                    self._lead()
+            if (pause := patience.judge(ticket)) is None and ticket.receipt is not None:
                 return ticket.receipt
-            if ticket.error is None:
-                # Held by somebody else: no limit, the heartbeat keeps the lease meanwhile.
-                gives_up_at = time.monotonic() + self._lease_seconds
-            elif time.monotonic() > gives_up_at or not _is_passing(ticket.error):
-                raise StorageInterrupted from ticket.error
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            time.sleep(pause or 0)
+
+    async def asubmit(self, *operations: Operation) -> Receipt:
+        """See ``Ledger.asubmit``. A cancelled caller does not take its operations back."""
+        loop = asyncio.get_running_loop()
+        patience = _Patience(self._lease_seconds)
+        while True:
+            answered: asyncio.Future[None] = loop.create_future()
+            call_back = partial(loop.call_soon_threadsafe, _set, answered)
+            ticket = _Ticket(operations, on_answer=call_back)
+            if self._enqueue(ticket):
+                self._leader.submit(self._lead)
+            await answered
+            if (pause := patience.judge(ticket)) is None and ticket.receipt is not None:
+                return ticket.receipt
+            await asyncio.sleep(pause or 0)
+
+    def is_completed(self, attempt_id: UUID) -> bool:
+        """See ``Ledger.is_completed``; False as well when the database does not answer."""
+        connection = private_connection(self._store.using)
+        try:
+            with borrowed(self._store.using, connection):
+                return self._store.is_completed(attempt_id)
+        except (DatabaseError, InterfaceError):
+            return False
+        finally:
+            connection.close()
+
+    def commit_with(self, operation: StepCompleted) -> Receipt:
+        """See ``Ledger.commit_with``."""
+        return self._store.apply([operation], wait=True)[0]
 
     def close(self) -> None:
         """Close the connection; for the end of the process."""
+        self._leader.shutdown(wait=False)
         self._connection.close()
 
     # --- leader and followers -------------------------------------------------------------------
 
-    def _enqueue(self, operations: Sequence[Operation]) -> _Ticket:
-        """Queue a ticket, and return it answered: by another thread, or by leading a turn."""
-        ticket = _Ticket(operations)
+    def _enqueue(self, ticket: _Ticket) -> bool:
+        """Queue a ticket; return whether the caller has to lead, because nobody does."""
         with self._mutex:
             self._queue.append(ticket)
             leads = not self._is_led
             self._is_led = True
-        if not leads:
-            ticket.answered.wait()
-            leads = ticket.leads
-        if leads:
-            self._lead()
-        return ticket
+        return leads
 
     def _lead(self) -> None:
         """Write what is queued, then hand the lead to the next in the queue, if any."""
@@ -116,8 +181,14 @@ class GroupLedger:
                 heir = self._queue[0] if self._queue else None
                 self._is_led = heir is not None
             if heir is not None:
-                heir.leads = True
-                heir.answered.set()
+                self._hand_over(heir)
+
+    def _hand_over(self, heir: _Ticket) -> None:
+        if heir.on_answer is None:
+            heir.leads = True
+            heir.answered.set()
+        else:
+            self._leader.submit(self._lead)
 
     def _write(self, turn: Sequence[_Ticket]) -> None:
         try:
@@ -160,6 +231,8 @@ class DirectLedger:
     For tests and for ``run_until_idle``: inside a test's transaction nothing else can see the rows.
     """
 
+    is_shared = False
+
     def __init__(self, store: Store) -> None:
         self._store = store
 
@@ -169,6 +242,23 @@ class DirectLedger:
             return _worst(self._store.apply(operations, wait=True))
         except (DatabaseError, InterfaceError) as error:
             raise StorageInterrupted from error
+
+    async def asubmit(self, *operations: Operation) -> Receipt:
+        """See ``Ledger.asubmit``: in the thread that waits for the loop."""
+        return await sync_to_async(self.submit, thread_sensitive=True)(*operations)
+
+    def is_completed(self, attempt_id: UUID) -> bool:
+        """See ``Ledger.is_completed``."""
+        return self._store.is_completed(attempt_id)
+
+    def commit_with(self, operation: StepCompleted) -> Receipt:
+        """See ``Ledger.commit_with``."""
+        return self._store.apply([operation], wait=True)[0]
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _worst(receipts: Sequence[Receipt]) -> Receipt:

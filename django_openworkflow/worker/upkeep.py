@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from django_openworkflow import signals
 from django_openworkflow.registry import registry
-from django_openworkflow.store import sweeps
+from django_openworkflow.store import signalling, sweeps
 from django_openworkflow.store.announcements import announce_run
 from django_openworkflow.store.operations import Verdict
 from django_openworkflow.transactions import borrowed, private_connection
@@ -76,6 +76,7 @@ class Upkeep:
         self._record = record
         self._lease_seconds = lease_seconds
         self._stopping = threading.Event()
+        self._nudged = threading.Event()
         self._thread = threading.Thread(target=self._run, name="openworkflow-upkeep", daemon=True)
         self._due: dict[Callable[[], None], float] = {}
 
@@ -86,7 +87,13 @@ class Upkeep:
     def stop(self) -> None:
         """End the thread and take the worker's row away."""
         self._stopping.set()
+        self._nudged.set()
         self._thread.join(timeout=5)
+
+    def nudge(self) -> None:
+        """Beat now: a lease may have been taken away. May be called from any thread."""
+        self._due[self.beat] = 0.0
+        self._nudged.set()
 
     def _run(self) -> None:
         connection = private_connection(self._store.using)
@@ -94,9 +101,10 @@ class Upkeep:
             while not self._stopping.is_set():
                 for chore, every in self._chores():
                     if time.monotonic() >= self._due.get(chore, 0):
-                        self._do(chore)
                         self._due[chore] = time.monotonic() + every
-                self._stopping.wait(min(SWEEP_SECONDS, self._lease_seconds / 6))
+                        self._do(chore)
+                self._nudged.wait(min(SWEEP_SECONDS, self._lease_seconds / 6))
+                self._nudged.clear()
             self._do(self._record.remove)
         connection.close()
 
@@ -142,7 +150,8 @@ class Upkeep:
         using = self._store.using
         failed = [*sweeps.fail_overdue(self._store), *sweeps.fail_poisoned(self._store)]
         announce_run(signals.run_failed, *failed, using=using)
-        sweeps.put_back_unknown(self._store, registry.definitions())
+        sweeps.put_back_unknown(self._store, registry.claimable())
+        signalling.deliver_buffered(using)
 
     def _forget_dead_workers(self) -> None:
         sweeps.forget_dead_workers(self._store)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import random
 import socket
 import threading
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from django_openworkflow import conf
-from django_openworkflow.engine.executor import Executor
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.registry import registry
 from django_openworkflow.store.base import ClaimRequest, Store
@@ -21,10 +19,14 @@ from django_openworkflow.store.operations import RunReleased, StorageInterrupted
 from django_openworkflow.store.workers import WorkerRecord
 from django_openworkflow.transactions import borrowed, private_connection
 from django_openworkflow.worker.ledger import GroupLedger
+from django_openworkflow.worker.listener import Listener
+from django_openworkflow.worker.pool import ExecutorPool, executors_of
 from django_openworkflow.worker.upkeep import Leases, Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from django_openworkflow.engine.executor import Executor
 
 logger: Final = logging.getLogger(__name__)
 
@@ -77,13 +79,13 @@ class Worker:
                 name=self.name,
                 concurrency=options.concurrency,
                 queues=options.queues,
-                workflows=registry.definitions(),
+                workflows=registry.claimable(),
                 using=options.using,
             ),
             lease_seconds=options.lease_seconds,
         )
-        self._work: queue.SimpleQueue[Executor | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._listener = Listener(options.using, self._upkeep.nudge)
+        self._pool = ExecutorPool(options.concurrency, on_done=self._done)
         self._busy = 0
         self._mutex = threading.Lock()
         self._wake = threading.Event()
@@ -98,6 +100,7 @@ class Worker:
         ``once`` after one round of claims has been executed.
         """
         self._upkeep.start()
+        self._listener.start()
         idle_rounds = 0
         try:
             while not self._stopping.is_set():
@@ -146,21 +149,15 @@ class Worker:
                 worker_name=self.name,
                 limit=free,
                 lease_seconds=self.options.lease_seconds,
-                workflows=registry.definitions(),
+                workflows=registry.claimable(),
                 queues=self.options.queues,
             )
         )
-        if not claimed:
-            return 0
-        histories = self._store.load_history([run.lease.run_id for run in claimed])
-        for run in claimed:
-            executor = Executor(
-                run, histories[run.lease.run_id], self._ledger, using=self.options.using
-            )
+        for executor in executors_of(self._store, claimed, self._ledger):
             self._leases.add(executor.execution)
             with self._mutex:
                 self._busy += 1
-            self._hand_out(executor)
+            self._pool.hand_out(executor)
         return len(claimed)
 
     def _free_slots(self) -> int:
@@ -173,36 +170,19 @@ class Worker:
                 return False
         try:
             with borrowed(self.options.using, self._connection):
-                seconds = self._store.seconds_until_due(registry.definitions())
+                seconds = self._store.seconds_until_due(registry.claimable())
         except Exception:
             logger.exception("Looking for due runs failed and is tried again")
             self._connection.close()
             return False
         return seconds is None or seconds > _IDLE_HORIZON_SECONDS
 
-    # --- threads --------------------------------------------------------------------------------
-
-    def _hand_out(self, executor: Executor) -> None:
-        if len(self._threads) < min(self._busy, self.options.concurrency):
-            thread = threading.Thread(
-                target=self._execute_all, name=f"openworkflow-{len(self._threads)}", daemon=True
-            )
-            self._threads.append(thread)
-            thread.start()
-        self._work.put(executor)
-
-    def _execute_all(self) -> None:
-        while (executor := self._work.get()) is not None:
-            try:
-                executor.execute()
-            except BaseException:
-                logger.exception("Executing a run failed; it is left to its lease")
-            finally:
-                self._leases.remove(executor.execution)
-                with self._mutex:
-                    self._busy -= 1
-                    self.executed += 1
-                self._wake.set()
+    def _done(self, executor: Executor) -> None:
+        self._leases.remove(executor.execution)
+        with self._mutex:
+            self._busy -= 1
+            self.executed += 1
+        self._wake.set()
 
     # --- stop -----------------------------------------------------------------------------------
 
@@ -220,8 +200,8 @@ class Worker:
             self._wake.wait(max(0.0, min(1.0, ends_at - time.monotonic())))
             self._wake.clear()
         self._release_rest()
-        for _ in self._threads:
-            self._work.put(None)
+        self._pool.close()
+        self._listener.stop()
         self._upkeep.stop()
         self._ledger.close()
         self._connection.close()

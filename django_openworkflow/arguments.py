@@ -1,0 +1,123 @@
+"""Turn the arguments of a workflow's function into one JSON value, and back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django_openworkflow.exceptions import InvalidInput, InvalidPayload
+from django_openworkflow.schemas import issues, to_json, validate
+from django_openworkflow.serialization import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Arguments = tuple[list[Any], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputForm:
+    """The form of a workflow's input: its function's signature, and a schema if it has one.
+
+    A schema is applied when a run is started and again when it is executed, because other clients
+    start runs too: it must accept what it returned.
+    """
+
+    workflow_name: str
+    fn: Callable[..., Any]
+    schema: Any = None
+
+    # --- start ----------------------------------------------------------------------------------
+
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+        """Return the input as encoded JSON; None when there are no arguments.
+
+        Raises ``InvalidInput`` for arguments that do not fit, ``InvalidPayload`` for values that
+        JSON cannot keep.
+        """
+        what = f'input of workflow "{self.workflow_name}"'
+        if self.schema is None:
+            return encode(self._named(args, kwargs) or None, what=what)
+        given = self._candidate(args, kwargs)
+        try:
+            return encode(to_json(self._validated(given)), what=what)
+        except InvalidPayload:  # the schema makes objects of it: keep what was given
+            return encode(given, what=what)
+
+    def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            bound = self._signature().bind(*args, **kwargs)
+        except TypeError as error:
+            message = f'Workflow "{self.workflow_name}" was started with wrong arguments: {error}'
+            raise InvalidInput(message) from None
+        named = dict(bound.arguments)
+        for parameter in bound.signature.parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                named |= named.pop(parameter.name, {})
+        return named
+
+    def _candidate(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Return what the schema is to check: the one argument, or the named ones."""
+        if len(args) == 1 and not kwargs:
+            return args[0]
+        return dict(kwargs) if not args else self._named(args, kwargs)
+
+    # --- execute --------------------------------------------------------------------------------
+
+    def decode(self, value: Any) -> Arguments:
+        """Return a stored input as arguments of the function; raises ``InvalidInput``.
+
+        An object holds the arguments by name, null means none, anything else is the one argument.
+        """
+        if self.schema is not None:
+            value = self._validated(value)
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        if isinstance(value, Mapping):
+            args, kwargs = self._spread(value)
+        elif value is not None:
+            args = [value]
+        try:
+            self._signature().bind(*args, **kwargs)
+        except TypeError as error:
+            if self.schema is not None and isinstance(value, Mapping):
+                return [value], {}
+            message = f'The input does not fit workflow "{self.workflow_name}": {error}'
+            raise InvalidInput(message) from None
+        return args, kwargs
+
+    def _spread(self, value: Mapping[str, Any]) -> Arguments:
+        kwargs = dict(value)
+        leading = [
+            name
+            for name, parameter in self._signature().parameters.items()
+            if parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+        ]
+        return [kwargs.pop(name) for name in leading if name in kwargs], kwargs
+
+    def _validated(self, value: Any) -> Any:
+        try:
+            return validate(self.schema, value)
+        except (ValueError, TypeError) as error:
+            problems = "; ".join(issues(error))
+            message = f'The input of workflow "{self.workflow_name}" is not valid: {problems}'
+            raise InvalidInput(message) from error
+
+    def _signature(self) -> inspect.Signature:
+        """Return the signature without the step, which the engine adds."""
+        signature = inspect.signature(self.fn)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def check_function(fn: Callable[..., Any], workflow_name: str) -> None:
+    """Raise ``InvalidInput`` for a function that cannot be a workflow's."""
+    parameters = list(inspect.signature(fn).parameters.values())
+    named = f'The function of workflow "{workflow_name}"'
+    if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        message = f"{named} must take the step as its first argument"
+        raise InvalidInput(message)
+    if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
+        message = f"{named} cannot take *args: its input is named"
+        raise InvalidInput(message)

@@ -1,0 +1,174 @@
+"""One pass of an async run: its tasks, which of them are busy, and when all of them wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from django_openworkflow.engine.control import Suspend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django_openworkflow.engine.execution import Execution
+
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+# How often code that awaits something else than steps is looked at while a branch waits.
+_LOOK_SECONDS: Final = 0.02
+_current: Final[ContextVar[AsyncPass | None]] = ContextVar("openworkflow_pass", default=None)
+
+
+class AsyncPass:
+    """Runs an async workflow until it ends, or until nothing but waits is left of it.
+
+    Tasks that the workflow creates are known with their creators: a task that awaits neither a
+    suspended step nor a task below itself awaits something of the outside world, which is let
+    finish before the run gives up its worker.
+    """
+
+    def __init__(self, execution: Execution, in_thread: InThread) -> None:
+        self.execution = execution
+        self.in_thread = in_thread
+        self._loop = asyncio.get_running_loop()
+        self._busy = 0
+        self._suspends: list[Suspend] = []
+        self._suspended: set[asyncio.Future[Any]] = set()
+        self._creators: dict[asyncio.Task[Any], asyncio.Task[Any] | None] = {}
+        self._pulse: asyncio.Future[None] = self._loop.create_future()
+        self.is_closing = False
+        execution.is_sequential = False
+        execution.on_unwanted = self._interrupt_soon
+
+    async def run(self, code: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Run the workflow's code; return or raise what it does, or ``Suspend`` to wait."""
+        install_task_factory(self._loop)
+        token = _current.set(self)
+        try:
+            main = self._loop.create_task(code())
+        finally:
+            _current.reset(token)
+        if self.execution.is_unwanted:
+            self._interrupt()
+        await self._supervise(main)
+        await self._join(main)
+        if main.cancelled():
+            raise self.execution.stopped or asyncio.CancelledError
+        return main.result()
+
+    # --- for steps ------------------------------------------------------------------------------
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Count something that the run must not give up its worker for."""
+        self._busy += 1
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            self._beat()
+
+    async def block(self, suspend: Suspend) -> NoReturn:
+        """Suspend a branch for the rest of the pass."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._suspends.append(suspend)
+        self._suspended.add(future)
+        self._beat()
+        await future
+        raise suspend
+
+    # --- the end of a pass ----------------------------------------------------------------------
+
+    async def _supervise(self, main: asyncio.Task[Any]) -> None:
+        """Wait until the code has ended, or only waits are left: then stop the pass for later."""
+        while not main.done():
+            may_park = bool(self._suspends) and self._busy == 0
+            if may_park and self._is_stuck():
+                if self.execution.stopped is None:
+                    self.execution.stopped = Suspend.together(self._suspends)
+                return
+            await self._pulsed(main, timeout=_LOOK_SECONDS if may_park else None)
+
+    async def _join(self, main: asyncio.Task[Any]) -> None:
+        """Let steps in flight record how they end, then cancel what is left of the pass."""
+        self.is_closing = True
+        while self._busy and not self.execution.is_unwanted:
+            await self._pulsed(timeout=_LOOK_SECONDS)
+        while alive := self._alive():
+            for task in alive:
+                task.cancel()
+            await asyncio.wait(alive)
+        if main.done() and not main.cancelled():
+            main.exception()  # retrieved: it is raised by run()
+
+    async def _pulsed(self, *others: asyncio.Future[Any], timeout: float | None) -> None:
+        await asyncio.wait(
+            {self._pulse, *others}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+        )
+        if self._pulse.done():
+            self._pulse = self._loop.create_future()
+
+    def _beat(self) -> None:
+        if not self._pulse.done():
+            self._pulse.set_result(None)
+
+    def _interrupt_soon(self) -> None:
+        with suppress(RuntimeError):  # the loop has been closed
+            self._loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
+        """Cancel the tasks of a run that was canceled or lost: bodies see ``CancelledError``."""
+        for task in self._alive():
+            task.cancel()
+
+    # --- tasks ----------------------------------------------------------------------------------
+
+    def adopt(self, task: asyncio.Task[Any], creator: asyncio.Task[Any] | None) -> None:
+        """Note a task that the workflow's code has created."""
+        self._creators[task] = creator
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._creators.pop(task, None)
+        self._beat()
+
+    def _alive(self) -> list[asyncio.Task[Any]]:
+        return [task for task in self._creators if not task.done()]
+
+    def _is_stuck(self) -> bool:
+        alive = self._alive()
+        with_children = {self._creators[task] for task in alive}
+        return all(self._waits_for_us(task, with_children) for task in alive)
+
+    def _waits_for_us(
+        self, task: asyncio.Task[Any], with_children: set[asyncio.Task[Any] | None]
+    ) -> bool:
+        awaited = getattr(task, "_fut_waiter", None)
+        if awaited is None:
+            return False  # it is about to run
+        return awaited in self._suspended or awaited in self._creators or task in with_children
+
+
+def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:
+    """Let each task that a workflow's code creates be known to its pass."""
+    before = loop.get_task_factory()
+    if getattr(before, "is_openworkflow", False):
+        return
+
+    def factory(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+    ) -> asyncio.Task[Any]:
+        if before is not None:
+            task: Any = before(loop, coroutine, **options)
+        else:
+            task = asyncio.Task(coroutine, loop=loop, **options)
+        current = _current.get()
+        if current is not None:
+            current.adopt(task, asyncio.current_task(loop))
+        return task  # type: ignore[no-any-return]
+
+    factory.is_openworkflow = True  # type: ignore[attr-defined]
+    loop.set_task_factory(factory)  # type: ignore[arg-type]

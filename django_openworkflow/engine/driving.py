@@ -1,0 +1,177 @@
+"""Drive the programs of steps: in a thread, or on an event loop."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from django.db import InterfaceError, OperationalError, connections, transaction
+
+from django_openworkflow import conf
+from django_openworkflow.engine.connections import current_connections
+from django_openworkflow.engine.control import Suspend
+from django_openworkflow.engine.effects import CallBody, CallTransaction, Submit, WaitUntil
+from django_openworkflow.engine.execution import current_body, in_branch
+from django_openworkflow.exceptions import InvalidInput, StepCallRefused
+from django_openworkflow.store.operations import StorageInterrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from django_openworkflow.engine.async_pass import AsyncPass
+    from django_openworkflow.engine.effects import Effect, StepProgram
+    from django_openworkflow.engine.execution import Execution
+
+
+def drive(execution: Execution, program: StepProgram) -> Any:
+    """Run a step's program in the calling thread; return its value or raise what it raises."""
+    try:
+        effect = next(program)
+        while True:
+            try:
+                value = _perform(execution, effect)
+            except BaseException as error:  # the program decides what an error means
+                effect = program.throw(error)
+            else:
+                effect = program.send(value)
+    except StopIteration as stop:
+        return stop.value
+
+
+def _perform(execution: Execution, effect: Effect) -> Any:
+    if isinstance(effect, Submit):
+        return execution.submit(*effect.operations)
+    if isinstance(effect, CallBody):
+        with inside_body(effect.step_name):
+            return effect.fn()
+    if isinstance(effect, CallTransaction):
+        return call_transaction(execution, effect)
+    return _wait(execution, effect)
+
+
+def _wait(execution: Execution, effect: WaitUntil) -> NoReturn:
+    """End the pass here. A new wait begins with the park, or at once in a parallel branch."""
+    if effect.start is None:
+        execution.suspend(Suspend(wake_at=effect.wake_at))
+    if not in_branch.get():
+        execution.suspend(Suspend(waits=(effect.start,)))
+    receipt = execution.submit(effect.start)
+    execution.suspend(Suspend(wake_at=receipt.value))
+
+
+# --- on an event loop -----------------------------------------------------------------------------
+
+
+async def adrive(current: AsyncPass, program: StepProgram) -> Any:
+    """Run a step's program on the event loop. A branch that has to wait never comes back."""
+    if current.is_closing:
+        await current.block(Suspend())
+    try:
+        effect = next(program)
+        while True:
+            try:
+                value = await _aperform(current, effect)
+            except BaseException as error:  # the program decides what an error means
+                effect = program.throw(error)
+            else:
+                effect = program.send(value)
+    except StopIteration as stop:
+        return stop.value
+    except Suspend as suspend:
+        return await current.block(suspend)
+
+
+async def _aperform(current: AsyncPass, effect: Effect) -> Any:
+    execution = current.execution
+    if isinstance(effect, Submit):
+        with current.busy():
+            return await execution.asubmit(*effect.operations)
+    if isinstance(effect, WaitUntil):
+        if effect.start is None:
+            raise Suspend(wake_at=effect.wake_at)
+        with current.busy():
+            receipt = await execution.asubmit(effect.start)
+        raise Suspend(wake_at=receipt.value)
+    with current.busy():
+        if isinstance(effect, CallTransaction):
+            if is_coroutine_function(effect.fn):
+                message = (
+                    f'Step "{effect.step_name}" is a transaction: its function cannot be async'
+                )
+                raise InvalidInput(message)
+            return await current.in_thread(lambda: call_transaction(execution, effect))
+        return await _acall_body(current, effect)
+
+
+async def _acall_body(current: AsyncPass, effect: CallBody) -> Any:
+    """Await an async body in place; run a sync one in a thread, so that it blocks nobody."""
+    token = current_body.set(effect.step_name)
+    try:
+        if is_coroutine_function(effect.fn):
+            return await effect.fn()
+        result = await current.in_thread(lambda: _call_sync_body(effect))
+        return await result if inspect.isawaitable(result) else result
+    finally:
+        current_body.reset(token)
+
+
+def _call_sync_body(effect: CallBody) -> Any:
+    with inside_body(effect.step_name):
+        return effect.fn()
+
+
+def is_coroutine_function(fn: Callable[..., Any]) -> bool:
+    """Whether calling this returns a coroutine; looks through ``functools.partial``."""
+    while hasattr(fn, "func"):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
+
+
+# --- bodies ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def inside_body(key: str) -> Iterator[None]:
+    """Surround the user's function: healthy connections before, none left in a transaction."""
+    mine = current_connections()
+    mine.refresh()
+    token = current_body.set(key)
+    alias = None
+    try:
+        yield
+    finally:
+        current_body.reset(token)
+        alias = mine.open_transaction()
+        if alias:
+            mine.roll_back(alias)
+    if alias:
+        message = f'Step "{key}" left a transaction open on database "{alias}"; it was rolled back'
+        raise StepCallRefused(message)
+
+
+def call_transaction(execution: Execution, effect: CallTransaction) -> Any:
+    """Call the user's function and write its checkpoint in one ``atomic()`` block.
+
+    The fenced checkpoint is the last statement: if the run was canceled or lost meanwhile, all is
+    rolled back. When the reply to the commit is lost, the database is asked what became of it.
+    """
+    using = conf.get_settings().DATABASE
+    operation = None
+    try:
+        with inside_body(effect.step_name), transaction.atomic(using=using):
+            operation = effect.checkpoint(effect.fn())
+            execution.heed(execution.ledger.commit_with(operation))
+    except (OperationalError, InterfaceError) as error:
+        if connections[using].in_atomic_block or connections[using].is_usable():
+            raise
+        connections[using].close()
+        if operation is None or not execution.ledger.is_completed(operation.attempt_id):
+            execution.stop(_interrupted(error))
+    return operation
+
+
+def _interrupted(error: Exception) -> StorageInterrupted:
+    interrupted = StorageInterrupted("the connection was lost in a transaction step")
+    interrupted.__cause__ = error
+    return interrupted
