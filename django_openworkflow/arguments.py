@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django_openworkflow.exceptions import InvalidInput, InvalidPayload
 from django_openworkflow.schemas import issues, to_json, validate
@@ -13,6 +13,8 @@ from django_openworkflow.serialization import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_NEVER_FIRST: Final = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
 
 Arguments = tuple[list[Any], dict[str, Any]]
 
@@ -48,6 +50,7 @@ class InputForm:
 
     def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         try:
+            inspect.signature(self.fn).bind(None, *args, **kwargs)
             bound = self._signature().bind(*args, **kwargs)
         except TypeError as error:
             message = f'Workflow "{self.workflow_name}" was started with wrong arguments: {error}'
@@ -55,7 +58,14 @@ class InputForm:
         named = dict(bound.arguments)
         for parameter in bound.signature.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                named |= named.pop(parameter.name, {})
+                others = named.pop(parameter.name, {})
+                if twice := sorted(named.keys() & others.keys()):
+                    message = (
+                        f'Workflow "{self.workflow_name}" was started with two arguments named '
+                        f"{twice[0]!r}"
+                    )
+                    raise InvalidInput(message)
+                named |= others
         return named
 
     def _candidate(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -80,7 +90,8 @@ class InputForm:
         elif value is not None:
             args = [value]
         try:
-            self._signature().bind(*args, **kwargs)
+            # With a step in its place: an argument of the step's own name does not fit either.
+            inspect.signature(self.fn).bind(None, *args, **kwargs)
         except TypeError as error:
             if self.schema is not None and isinstance(value, Mapping):
                 return [value], {}
@@ -90,12 +101,15 @@ class InputForm:
 
     def _spread(self, value: Mapping[str, Any]) -> Arguments:
         kwargs = dict(value)
-        leading = [
-            name
-            for name, parameter in self._signature().parameters.items()
-            if parameter.kind is inspect.Parameter.POSITIONAL_ONLY
-        ]
-        return [kwargs.pop(name) for name in leading if name in kwargs], kwargs
+        args: list[Any] = []
+        for name, parameter in self._signature().parameters.items():
+            if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
+                break
+            if name in kwargs:
+                args.append(kwargs.pop(name))
+            elif parameter.default is not inspect.Parameter.empty:
+                args.append(parameter.default)  # it stands before others that were given
+        return args, kwargs
 
     def _validated(self, value: Any) -> Any:
         try:
@@ -115,7 +129,7 @@ def check_function(fn: Callable[..., Any], workflow_name: str) -> None:
     """Raise ``InvalidInput`` for a function that cannot be a workflow's."""
     parameters = list(inspect.signature(fn).parameters.values())
     named = f'The function of workflow "{workflow_name}"'
-    if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+    if not parameters or parameters[0].kind in _NEVER_FIRST:
         message = f"{named} must take the step as its first argument"
         raise InvalidInput(message)
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):

@@ -49,8 +49,8 @@ def check_lease(app_configs: Sequence[AppConfig] | None, **_kwargs: Any) -> list
 @register("openworkflow")
 def check_commands(app_configs: Sequence[AppConfig] | None, **_kwargs: Any) -> list[CheckMessage]:
     """W002: another installed app's ``runworker`` hides ours."""
-    owner = get_commands().get("runworker", _APP)
-    name = owner if isinstance(owner, str) else type(owner).__module__
+    owner: object = get_commands().get("runworker", _APP)
+    name = owner if isinstance(owner, str) else type(owner).__module__.partition(".management")[0]
     if name == _APP or not apps.is_installed(_APP):
         return []
     return [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SETTING: Final = "OPENWORKFLOW"
+_LONGEST_NAMESPACE: Final = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,6 @@ def _is_number(value: Any, lowest: float, highest: float) -> bool:
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and math.isfinite(value)
         and lowest <= value <= highest
     )
 
@@ -47,11 +45,12 @@ def _whole(lowest: int, highest: int) -> tuple[Callable[[Any], bool], str]:
     return holds, f"a whole number from {lowest} to {highest}"
 
 
-def _text(pattern: str, words: str) -> tuple[Callable[[Any], bool], str]:
-    def holds(value: Any) -> bool:
-        return isinstance(value, str) and re.fullmatch(pattern, value) is not None
+def _is_alias(value: Any) -> bool:
+    return isinstance(value, str) and value in getattr(django_settings, "DATABASES", {})
 
-    return holds, words
+
+def _is_namespace(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAMESPACE and value.isprintable()
 
 
 def _is_poll_range(value: Any) -> bool:
@@ -63,8 +62,8 @@ def _is_poll_range(value: Any) -> bool:
 
 
 RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "DATABASE": _text(r".+", "a database alias"),
-    "NAMESPACE": _text(r"[^\x00-\x1f\x7f]{1,255}", "printable text of 1 to 255 characters"),
+    "DATABASE": (_is_alias, "an alias in DATABASES"),
+    "NAMESPACE": (_is_namespace, f"printable text of 1 to {_LONGEST_NAMESPACE} characters"),
     "CONCURRENCY": _whole(1, 10_000),
     "LEASE_SECONDS": (lambda value: _is_number(value, 0.5, 86_400), "a number from 0.5 to 86400"),
     "POLL_SECONDS": (_is_poll_range, "two numbers, first and longest pause, 0.001 to 3600"),

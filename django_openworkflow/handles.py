@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -130,9 +131,12 @@ def _seconds(timeout: float | str | timedelta | None) -> float | None:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return math.nan
+    try:
         return float(value)
-    return float("nan")
+    except OverflowError:  # a whole number beyond all floats
+        return math.inf
 
 
 def _runs() -> WorkflowRunQuerySet:

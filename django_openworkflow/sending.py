@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 
 from django_openworkflow import conf
 from django_openworkflow.exceptions import InvalidInput
-from django_openworkflow.names import is_printable
+from django_openworkflow.names import is_printable, name_problem
 from django_openworkflow.serialization import encode
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def send_signal(
 
     for what, text in (("signal", signal), ("idempotency_key", idempotency_key)):
         if not (is_printable(text) or (text is None and what != "signal")):
-            message = f"{what} must be printable text, not {text!r}"
-            raise InvalidInput(message)
+            raise InvalidInput(name_problem(what, text))
     return signalling.send(
         signal,
         encode(data, what=f'data of signal "{signal}"'),

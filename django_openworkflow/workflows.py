@@ -24,7 +24,7 @@ from django_openworkflow.arguments import InputForm, check_function
 from django_openworkflow.durations import to_moment
 from django_openworkflow.exceptions import InvalidInput
 from django_openworkflow.handles import RunHandle
-from django_openworkflow.names import is_printable
+from django_openworkflow.names import is_printable, name_problem
 from django_openworkflow.registry import registry
 from django_openworkflow.retries import RetryPolicy, checked_policy
 from django_openworkflow.schemas import check_schema
@@ -62,8 +62,7 @@ class StartOptions:
                 given[name] = to_moment(given[name])
         for name in ("idempotency_key", "step_name"):
             if given[name] is not None and not is_printable(given[name]):
-                message = f"{name} must be printable text, not {given[name]!r}"
-                raise InvalidInput(message)
+                raise InvalidInput(name_problem(name, given[name]))
         priority = given["priority"]
         if type(priority) is not int or abs(priority) > _LARGEST_PRIORITY:
             message = f"priority must be a whole number within ±{_LARGEST_PRIORITY}: {priority!r}"
@@ -254,8 +253,7 @@ def _define(fn: Callable[..., Any], name: str | None, **options: Any) -> Workflo
     names = {"name": chosen, "version": definition.version, "queue": definition.queue}
     for what, text in names.items():
         if text is not None and not is_printable(text):
-            message = f"A workflow's {what} must be printable text, not {text!r}"
-            raise InvalidInput(message)
+            raise InvalidInput(name_problem(f"A workflow's {what}", text))
     check_function(fn, chosen)
     check_schema(definition.schema)
     registry.register(definition)

@@ -51,11 +51,30 @@ class UserConnections:
         return None
 
     def roll_back(self, alias: str) -> None:
-        """Throw away what user code left open on a connection, by closing it."""
+        """Throw away what user code left open on a connection.
+
+        Between transactions by closing it; inside a transaction of the caller's (a test's) only
+        down to where user code began.
+        """
+        connection = connections[alias]
+        depth = self._depths.get(alias, 0)
+        if depth:
+            _unwind(connection, depth - 1)
+            return
         with contextlib.suppress(Error):
-            connections[alias].close()
+            connection.close()
         del connections[alias]
         self._checked_at = float("-inf")
+
+
+def _unwind(connection: BaseDatabaseWrapper, savepoints: int) -> None:
+    """Roll back to the first savepoint above so many, and forget those that were left open."""
+    savepoint = connection.savepoint_ids[savepoints]
+    if savepoint is not None:
+        connection.savepoint_rollback(savepoint)
+    del connection.savepoint_ids[savepoints:]
+    del connection.atomic_blocks[savepoints + 1 :]
+    connection.needs_rollback = False
 
 
 _current: Final[ContextVar[UserConnections | None]] = ContextVar(

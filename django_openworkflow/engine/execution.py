@@ -16,7 +16,7 @@ from django_openworkflow.exceptions import (
     StepCallRefused,
     StepLimitExceeded,
 )
-from django_openworkflow.names import is_printable
+from django_openworkflow.names import is_printable, name_problem
 from django_openworkflow.store.operations import StorageInterrupted, Verdict
 
 if TYPE_CHECKING:
@@ -122,8 +122,7 @@ class Execution:
         """Open a step call: refuse it where it cannot be durable, and give it its durable name."""
         self.check()
         if not is_printable(name):
-            message = f"A step's name must be printable text, not {name!r}"
-            raise InvalidInput(message)
+            raise InvalidInput(name_problem("A step's name", name))
         if body := current_body.get():
             message = f'Step "{name}" was called inside the body of step "{body}"'
             raise StepCallRefused(message)

@@ -9,7 +9,7 @@ from django_openworkflow.engine.effects import Submit, WaitUntil
 from django_openworkflow.engine.history import moment_in
 from django_openworkflow.exceptions import InvalidInput, StepFailed
 from django_openworkflow.identifiers import new_id
-from django_openworkflow.names import is_printable
+from django_openworkflow.names import is_printable, name_problem
 from django_openworkflow.schemas import SignalPayload, check_signal
 from django_openworkflow.serialization import decode, encode, encode_error, plain_error
 from django_openworkflow.states import SUCCESSFUL, TERMINAL, RunStatus, StepKind
@@ -171,8 +171,7 @@ def _send_signal(execution: Execution, key: str, signal: str, text: str | None) 
 def check_address(signal: object) -> None:
     """Raise ``InvalidInput`` unless this can be the address of a signal."""
     if not is_printable(signal):
-        message = f"A signal's name must be printable text, not {signal!r}"
-        raise InvalidInput(message)
+        raise InvalidInput(name_problem("A signal's name", signal))
 
 
 # --- child runs -----------------------------------------------------------------------------------
