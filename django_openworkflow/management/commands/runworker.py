@@ -6,50 +6,19 @@ import logging
 import os
 import signal
 import threading
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
+from django_openworkflow.management.arguments import names, positive, seconds
 from django_openworkflow.registry import registry
 from django_openworkflow.worker.worker import Worker, WorkerOptions
 
 if TYPE_CHECKING:
     from types import FrameType
-
-_MOST_RUNS: Final = 10_000
-_LONGEST_GRACE_SECONDS: Final = 86_400
-
-
-def positive(text: str) -> int:
-    """Parse a whole number above zero."""
-    if text.isdecimal() and 0 < int(text) <= _MOST_RUNS:
-        return int(text)
-    message = f"must be a whole number from 1 to 10000, not {text!r}"
-    raise ArgumentTypeError(message)
-
-
-def seconds(text: str) -> float:
-    """Parse a span in seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if 0 <= value <= _LONGEST_GRACE_SECONDS:
-        return value
-    message = f"must be seconds from 0 to 86400, not {text!r}"
-    raise ArgumentTypeError(message)
-
-
-def names(text: str) -> list[str]:
-    """Parse a list of names with commas between them."""
-    found = [name.strip() for name in text.split(",")]
-    if all(found):
-        return found
-    message = f"must be names with commas between them, not {text!r}"
-    raise ArgumentTypeError(message)
 
 
 class Command(BaseCommand):
