@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from django.apps import apps
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.management import get_commands
 from django.db import connections
@@ -27,6 +28,14 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_kwargs: Any) -> l
     """E001: an unknown key or a value out of range in ``OPENWORKFLOW``."""
     hint = f"Known keys: {', '.join(conf.KEYS)}."
     return [Error(sentence, hint=hint, id=f"{_APP}.E001") for _, sentence in conf.problems()]
+
+
+@register("openworkflow")
+def check_time_zones(app_configs: Sequence[AppConfig] | None, **_kwargs: Any) -> list[CheckMessage]:
+    """E002: naive datetimes, of which two are alike when clocks are set back."""
+    if settings.USE_TZ:
+        return []
+    return [Error("Workflows need aware datetimes.", hint="Set USE_TZ = True.", id=f"{_APP}.E002")]
 
 
 @register("openworkflow")
@@ -66,15 +75,12 @@ def check_commands(app_configs: Sequence[AppConfig] | None, **_kwargs: Any) -> l
 def check_database(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **_kwargs: Any
 ) -> list[CheckMessage]:
-    """E002, E003, W003, W004: the workflow database, when it is among those to be checked."""
+    """E003, W003, W004: the workflow database, when it is among those to be checked."""
     if conf.problems():
         return []
     alias = conf.get_settings().DATABASE
     if alias not in (databases or ()):
         return []
-    if alias not in connections:
-        message = f'OPENWORKFLOW["DATABASE"] names {alias!r}, which is not in DATABASES.'
-        return [Error(message, id=f"{_APP}.E002")]
     if connections[alias].vendor == "sqlite":
         return _check_sqlite(alias)
     return _check_postgresql() if connections[alias].vendor == "postgresql" else []

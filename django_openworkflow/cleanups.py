@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from django.db.models import Exists, OuterRef, Q
 
 from django_openworkflow.identifiers import new_id
-from django_openworkflow.states import STEP_SUCCESSFUL
+from django_openworkflow.states import STEP_SUCCESSFUL, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,8 +49,8 @@ def start_cleanups(runs: TransitionQuerySet, ids: Iterable[UUID]) -> None:
 
 def start_late(runs: TransitionQuerySet, attempt: StepAttempt) -> None:
     """Insert a clean-up run for one step that completed after its run was canceled."""
-    if attempt.has_undo:
-        run = runs.unfiltered().get(pk=attempt.workflow_run_id)
+    run = runs.unfiltered().get(pk=attempt.workflow_run_id)
+    if attempt.has_undo and run.status == RunStatus.CANCELED:
         runs.unfiltered().bulk_create([_cleanup_run(run, cleanup_attempt_id=attempt.pk)])
 
 

@@ -90,6 +90,8 @@ class RunHandle(Generic[R_co]):
         """Cancel the run; see ``WorkflowRun.objects.cancel``."""
         return _runs().cancel(self.id, reason=reason, actor=actor, cascade=cascade)
 
+    cancel.alters_data = True  # type: ignore[attr-defined]
+
     async def acancel(
         self, *, reason: str = "", actor: object = None, cascade: bool = False
     ) -> WorkflowRun:

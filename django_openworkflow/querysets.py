@@ -260,12 +260,14 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         """
         run_id = self.fetch(run_or_id).pk
         with write_transaction(self.db):
-            cleanup_ids = set(
-                self.unfiltered().filter(cleanup_of=run_id).values_list("pk", flat=True)
-            )
-            statuses = dict(self.lock_runs({run_id, *cleanup_ids}))
-            status = statuses.pop(run_id)
-            if status not in RETRYABLE or not set(ACTIVE).isdisjoint(statuses.values()):
+            status = dict(self.lock_runs({run_id})).get(run_id)
+            # Looked up under the run's lock: a step that ends late starts its clean-up under it.
+            cleanups_of = self.unfiltered().filter(cleanup_of=run_id)
+            cleanup_ids = set(cleanups_of.values_list("pk", flat=True))
+            statuses = set(dict(self.lock_runs(cleanup_ids)).values())
+            if status is None:
+                raise RunNotFound(run_id)
+            if status not in RETRYABLE or not statuses.isdisjoint(ACTIVE):
                 raise RunNotRetryable(run_id, status)
             self.reopen_locked(run_id, cleanup_ids)
             send = partial(self.announce, signals.run_retried, (run_id,))

@@ -49,7 +49,11 @@ def borrowed(alias: str, connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def private_connection(alias: str) -> BaseDatabaseWrapper:
-    """Return a new, unopened connection to ``alias`` that any thread may use, one at a time."""
+    """Return a new, unopened connection to ``alias`` that any thread may use, one at a time.
+
+    Never one of a pool's: it is kept for as long as the worker lives.
+    """
     connection = connections[alias].copy()
+    connection.settings_dict["OPTIONS"].pop("pool", None)
     connection.inc_thread_sharing()
     return connection

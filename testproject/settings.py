@@ -76,3 +76,8 @@ STATIC_URL = "static/"
 LANGUAGE_CODE = "en"
 USE_TZ = True
 TIME_ZONE = "UTC"
+
+# The demo kills a worker, and does not wait half a minute until the others take over.
+OPENWORKFLOW = {
+    "LEASE_SECONDS": float(os.environ.get("OPENWORKFLOW_LEASE_SECONDS", "30")),
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from django_openworkflow.models import WorkflowRun
-from django_openworkflow.states import RunStatus
+from django_openworkflow.states import TERMINAL, RunStatus
 from django_openworkflow.store import run_writes, signalling, step_writes, wait_writes
 from django_openworkflow.store.operations import (
     Receipt,
@@ -71,9 +71,14 @@ class Turn:
         value = None
         if verdict is Verdict.ACCEPTED:
             value = _WRITERS[type(operation)](self._rows, operation)
-        elif verdict is Verdict.CANCELED and isinstance(operation, StepCompleted | StepFailed):
+        elif isinstance(operation, StepCompleted | StepFailed) and self._has_ended(operation.lease):
             step_writes.keep_late_outcome(self._rows, operation)
         return Receipt(verdict=verdict, at=self._rows.now, value=value)
+
+    def _has_ended(self, lease: Lease) -> bool:
+        """Whether the run was ended, by a cancel or a deadline, while its step was in flight."""
+        row = self._rows.get(lease.run_id)
+        return row is not None and row.status in TERMINAL
 
     # --- the fence ------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
 from django.db import connections
-from django.db.models import Case, F, Max, Q, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce
 
 from django_openworkflow import clock, conf
@@ -20,6 +20,7 @@ from django_openworkflow.models import WorkflowRun
 from django_openworkflow.states import ACTIVE, RunStatus
 from django_openworkflow.store import histories
 from django_openworkflow.store.applying import Turn
+from django_openworkflow.store.levels import due_levels
 from django_openworkflow.store.operations import (
     Attempt,
     ClaimedRun,
@@ -31,7 +32,9 @@ from django_openworkflow.store.operations import (
 from django_openworkflow.transactions import write_transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Sequence
+
+    from django.db.models import QuerySet
 
     from django_openworkflow.querysets import WorkflowRunQuerySet
 
@@ -76,6 +79,14 @@ class Store:
         runs: WorkflowRunQuerySet = WorkflowRun.objects.db_manager(self.using).all()
         return runs
 
+    def _by_id(self, ids: Collection[UUID]) -> QuerySet[WorkflowRun]:
+        """Return runs whose ids were found within the namespace.
+
+        Naming the namespace again beside the ids tempts PostgreSQL, before it has statistics, to
+        read a second index in full.
+        """
+        return self.runs.unfiltered().filter(pk__in=ids)
+
     # --- claim ----------------------------------------------------------------------------------
 
     def claim(self, request: ClaimRequest, *, now: datetime | None = None) -> list[ClaimedRun]:
@@ -94,27 +105,37 @@ class Store:
                 return []
             self._take(ids, worker_id, timedelta(seconds=request.lease_seconds), now)
             claimed_at = now or clock.read(self.using)
-            rows = {row["pk"]: row for row in self.runs.filter(pk__in=ids).values(*_CLAIMED)}
+            rows = {row["pk"]: row for row in self._by_id(ids).values(*_CLAIMED)}
         return [_claimed_run(rows[pk], worker_id, claimed_at) for pk in ids]
 
     def _pick(self, request: ClaimRequest, now: datetime | None) -> list[UUID]:
-        """Lock due runs, range by range of the claim index: no range reads what is not due."""
+        """Lock due runs, range by range of the claim index: no range reads what is not due.
+
+        Queues that share a priority share the slots too: the oldest due of all of them come first.
+        """
         picked: list[UUID] = []
-        features = connections[self.using].features
-        for queue, priority in self._ranges(request.queues):
-            rows = (
-                self._claimable(request, now)
-                .filter(queue=queue, priority=priority)
-                .order_by("available_at", "pk")
-                .select_for_update(
-                    no_key=features.has_select_for_no_key_update,
-                    skip_locked=features.has_select_for_update_skip_locked,
-                )
-            )
-            picked.extend(rows.values_list("pk", flat=True)[: request.limit - len(picked)])
+        for priority, queues in due_levels(self.using, request.queues, now):
+            free = request.limit - len(picked)
+            due = [row for name in queues for row in self._lock_due(request, name, priority, now)]
+            picked.extend(pk for _, pk in sorted(due)[:free])
             if len(picked) == request.limit:
                 break
         return picked
+
+    def _lock_due(
+        self, request: ClaimRequest, queue: str, priority: int, now: datetime | None
+    ) -> list[tuple[datetime, UUID]]:
+        features = connections[self.using].features
+        rows = (
+            self._claimable(request, now)
+            .filter(queue=queue, priority=priority)
+            .order_by("available_at", "pk")
+            .select_for_update(
+                no_key=features.has_select_for_no_key_update,
+                skip_locked=features.has_select_for_update_skip_locked,
+            )
+        )
+        return list(rows.values_list("available_at", "pk")[: request.limit])
 
     def _claimable(self, request: ClaimRequest, now: datetime | None) -> WorkflowRunQuerySet:
         moment = clock.moment(now)
@@ -125,33 +146,6 @@ class Store:
             _knows(request.workflows),
         )
 
-    def _ranges(self, queues: Sequence[str] | None) -> Iterator[tuple[str, int]]:
-        """Yield the (queue, priority) pairs in use, highest priority first.
-
-        Each is found by one look at an index; none depends on how many rows there are.
-        """
-        heads = {queue: self._next_priority(queue, None) for queue in queues or self._queues()}
-        while waiting := {queue: top for queue, top in heads.items() if top is not None}:
-            queue = max(waiting, key=lambda name: waiting[name])
-            yield queue, waiting[queue]
-            heads[queue] = self._next_priority(queue, waiting[queue])
-
-    def _next_priority(self, queue: str, below: int | None) -> int | None:
-        rows = self.runs.active().filter(queue=queue)
-        if below is not None:
-            rows = rows.filter(priority__lt=below)
-        top: int | None = rows.order_by("-priority").values_list("priority", flat=True).first()
-        return top
-
-    def _queues(self) -> list[str]:
-        """Return the queues in use: a loose scan, one look at the index for each."""
-        found: list[str] = []
-        rows = self.runs.active()
-        while (last := rows.aggregate(last=Max("queue"))["last"]) is not None:
-            found.append(last)
-            rows = self.runs.active().filter(queue__lt=last)
-        return found
-
     def _take(
         self, ids: list[UUID], worker_id: str, lease: timedelta, now: datetime | None
     ) -> None:
@@ -160,7 +154,7 @@ class Store:
             name: Case(When(**crashed, then=F(name) + 1), default=F(name))
             for name in ("crashes", "takeovers")
         }
-        self.runs.filter(pk__in=ids).update(
+        self._by_id(ids).update(
             status=RunStatus.RUNNING,
             attempts=F("attempts") + 1,
             worker_id=worker_id,
@@ -192,20 +186,28 @@ class Store:
 
         ``BUSY``: held, but somebody has locked the row, so it was not extended this time.
         """
-        wanted = {lease.run_id: lease for lease in leases}
+        wanted = list(leases)
+        ids = {lease.run_id for lease in wanted}
         with write_transaction(self.using):
-            locked = set(dict(self.runs.lock_runs(wanted, skip_locked=True)))
-            held = dict(self.runs.filter(pk__in=wanted).values_list("pk", "worker_id"))
-            mine = [pk for pk, lease in wanted.items() if held.get(pk) == lease.worker_id]
-            statuses = dict(self.runs.filter(pk__in=wanted).values_list("pk", "status"))
-            kept = [pk for pk in mine if statuses[pk] == RunStatus.RUNNING]
-            self.runs.filter(pk__in=locked.intersection(kept)).update(
+            locked = set(dict(self.runs.lock_runs(ids, skip_locked=True)))
+            rows = self._by_id(ids).values_list("pk", "worker_id", "status")
+            owners = {pk: (owner, status) for pk, owner, status in rows}
+            kept = {
+                lease
+                for lease in wanted
+                if owners.get(lease.run_id) == (lease.worker_id, RunStatus.RUNNING)
+            }
+            self._by_id(locked & {lease.run_id for lease in kept}).update(
                 available_at=clock.moment(now, plus=timedelta(seconds=lease_seconds)),
                 updated_at=clock.moment(now),
             )
         return {
-            lease: _verdict_of_lease(statuses.get(pk), kept=pk in kept, locked=pk in locked)
-            for pk, lease in wanted.items()
+            lease: _verdict_of_lease(
+                owners.get(lease.run_id, (None, None))[1],
+                kept=lease in kept,
+                locked=lease.run_id in locked,
+            )
+            for lease in wanted
         }
 
     def seconds_until_due(self, workflows: Collection[tuple[str, str | None]]) -> float | None:

@@ -81,10 +81,10 @@ def _note_progress(rows: TurnRows, lease: Lease) -> None:
 
 
 def keep_late_outcome(rows: TurnRows, operation: StepCompleted | StepFailed) -> None:
-    """Record how the step in flight ended although its run was canceled meanwhile.
+    """Record how the step in flight ended although its run was canceled or timed out meanwhile.
 
     Only the claim that started the attempt may, and only while nobody else completed the step. What
-    can be undone is then undone by a clean-up run of its own.
+    can be undone of a canceled run is then undone by a clean-up run of its own.
     """
     attempts = rows.attempts.filter(workflow_run=operation.lease.run_id)
     attempt = attempts.filter(pk=operation.attempt_id, worker_id=operation.lease.worker_id).first()

@@ -93,4 +93,7 @@ def iso(moment: datetime) -> str:
 
 def whole_milliseconds(moment: datetime) -> datetime:
     """Round up, so that what JSON keeps of a moment is never early."""
-    return moment + timedelta(microseconds=-moment.microsecond % 1000)
+    try:
+        return moment + timedelta(microseconds=-moment.microsecond % 1000)
+    except OverflowError:  # the last moment of the calendar
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

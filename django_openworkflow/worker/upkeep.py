@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from django_openworkflow import signals
@@ -13,13 +14,14 @@ from django_openworkflow.store import signalling, sweeps
 from django_openworkflow.store.announcements import announce_run
 from django_openworkflow.store.operations import Verdict
 from django_openworkflow.transactions import borrowed, private_connection
+from django_openworkflow.worker.threads import DaemonPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from uuid import UUID
 
     from django_openworkflow.engine.execution import Execution
     from django_openworkflow.store.base import Store
+    from django_openworkflow.store.operations import Lease
     from django_openworkflow.store.workers import WorkerRecord
 
 logger: Final = logging.getLogger(__name__)
@@ -29,21 +31,24 @@ _DEAD_WORKERS_SECONDS: Final = 3600.0
 
 
 class Leases:
-    """The executions of this process by run, and when each lease was last known to be ours."""
+    """The executions of this process by lease, and when each was last known to be ours.
+
+    By lease and not by run: a worker that stalls may come to take over a run from itself.
+    """
 
     def __init__(self) -> None:
-        self._held: dict[UUID, tuple[Execution, float]] = {}
+        self._held: dict[Lease, tuple[Execution, float]] = {}
         self._mutex = threading.Lock()
 
     def add(self, execution: Execution) -> None:
         """Look after an execution, whose run was claimed just now."""
         with self._mutex:
-            self._held[execution.claimed.lease.run_id] = (execution, time.monotonic())
+            self._held[execution.claimed.lease] = (execution, time.monotonic())
 
     def remove(self, execution: Execution) -> None:
         """Forget an execution that has ended."""
         with self._mutex:
-            self._held.pop(execution.claimed.lease.run_id, None)
+            self._held.pop(execution.claimed.lease, None)
 
     def executions(self) -> list[Execution]:
         """Return what is being executed now."""
@@ -53,8 +58,8 @@ class Leases:
     def confirm(self, execution: Execution) -> None:
         """Note that the database has just said that the lease is ours."""
         with self._mutex:
-            if execution.claimed.lease.run_id in self._held:
-                self._held[execution.claimed.lease.run_id] = (execution, time.monotonic())
+            if execution.claimed.lease in self._held:
+                self._held[execution.claimed.lease] = (execution, time.monotonic())
 
     def lose_unconfirmed(self, lease_seconds: float) -> None:
         """Stop executions whose lease nobody has confirmed for as long as it lasts."""
@@ -77,6 +82,7 @@ class Upkeep:
         self._lease_seconds = lease_seconds
         self._stopping = threading.Event()
         self._nudged = threading.Event()
+        self._announcer = DaemonPool(1, name="openworkflow-announcer")
         self._thread = threading.Thread(target=self._run, name="openworkflow-upkeep", daemon=True)
         self._due: dict[Callable[[], None], float] = {}
 
@@ -106,6 +112,7 @@ class Upkeep:
                 self._nudged.wait(min(SWEEP_SECONDS, self._lease_seconds / 6))
                 self._nudged.clear()
             self._do(self._record.remove)
+        self._announcer.close()
         connection.close()
 
     def _chores(self) -> list[tuple[Callable[[], None], float]]:
@@ -149,7 +156,8 @@ class Upkeep:
         """Do the chores that any worker may do for all."""
         using = self._store.using
         failed = [*sweeps.fail_overdue(self._store), *sweeps.fail_poisoned(self._store)]
-        announce_run(signals.run_failed, *failed, using=using)
+        if failed:  # receivers are project code: the heartbeat must not wait for them
+            self._announcer.submit(partial(announce_run, signals.run_failed, *failed, using=using))
         sweeps.put_back_unknown(self._store, registry.claimable())
         signalling.deliver_buffered(using)
 

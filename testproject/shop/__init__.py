@@ -1,0 +1,1 @@
+"""The demo app: a small shop."""
