@@ -5,12 +5,12 @@
 #   make test     the suite on SQLite and         make wheel    the distribution
 #                 on PostgreSQL                   make clean    remove all that was made
 #
-# Another interpreter: make PYTHON=python3.13 demo. Options of pytest: make PYTEST_ARGS="-n 4" test.
+# Another interpreter: make PYTHON=python3.13 demo. Options of pytest: make PYTEST_ARGS="-x" test.
 
 PYTHON ?= python3
 VENV ?= .venv
 ADDRESS ?= 127.0.0.1:8000
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto
 
 RUN = $(VENV)/bin/python
 MANAGE = $(RUN) testproject/manage.py

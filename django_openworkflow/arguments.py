@@ -135,3 +135,18 @@ def check_function(fn: Callable[..., Any], workflow_name: str) -> None:
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
         message = f"{named} cannot take *args: its input is named"
         raise InvalidInput(message)
+
+
+def check_hook(hook: object, fn: Callable[..., Any], workflow_name: str) -> None:
+    """Raise ``InvalidInput`` for an ``on_cancel`` that cannot be called as its workflow is."""
+    if hook is None:
+        return
+    if not callable(hook):
+        message = f'on_cancel of workflow "{workflow_name}" must be a function, not {hook!r}'
+        raise InvalidInput(message)
+    if inspect.iscoroutinefunction(hook) != inspect.iscoroutinefunction(fn):
+        message = (
+            f'on_cancel of workflow "{workflow_name}" must be async if the workflow is, '
+            "and sync if it is not"
+        )
+        raise InvalidInput(message)

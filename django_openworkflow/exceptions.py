@@ -149,7 +149,7 @@ class RunCanceled(BaseException):
     """Raised inside workflow code when its run was canceled.
 
     Not an ``OpenWorkflowError``: it derives from ``BaseException``, so that ``except Exception``
-    cannot swallow it. Use ``finally`` to clean up; no further step can start.
+    cannot swallow it. No further step can start; what is to be undone registers ``compensate``.
     """
 
     def __init__(self, run_id: UUID | str) -> None:

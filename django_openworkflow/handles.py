@@ -36,7 +36,7 @@ _FIRST_PAUSE_SECONDS: Final = 0.01
 _LONGEST_PAUSE_SECONDS: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunHandle(Generic[R_co]):
     """A run by its id; every question is answered from the database."""
 

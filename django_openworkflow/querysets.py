@@ -5,6 +5,7 @@ Lock order, here and in the store: runs in ascending id, then step attempts, the
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -231,12 +232,11 @@ class WorkflowRunQuerySet(TransitionQuerySet):
             return self._lock_with_parents(chosen)
         for _ in range(_ORDERED_ROUNDS):
             family = chosen | self.descendant_ids(chosen)
-            mark = transaction.savepoint(using=self.db)
-            statuses = self._lock_with_parents(family)
-            if self.descendant_ids(chosen) <= family:
-                transaction.savepoint_commit(mark, using=self.db)
-                return statuses
-            transaction.savepoint_rollback(mark, using=self.db)
+            with suppress(_FamilyGrewError), transaction.atomic(using=self.db):
+                statuses = self._lock_with_parents(family)
+                if self.descendant_ids(chosen) <= family:
+                    return statuses
+                raise _FamilyGrewError
         statuses = {}
         while late := (chosen | self.descendant_ids(chosen)) - statuses.keys():
             statuses |= self._lock_with_parents(late) or dict.fromkeys(late, "")
@@ -255,19 +255,24 @@ class WorkflowRunQuerySet(TransitionQuerySet):
 
         Failures are set aside, so that every retry budget is fresh; a deadline that has passed is
         lifted. Steps that a clean-up has undone run again. Raises ``RunNotFound``, and
-        ``RunNotRetryable`` for a run with any other status, or whose clean-up has not ended yet.
+        ``RunNotRetryable`` for a run with any other status, or whose clean-up has not ended yet,
+        and for the clean-up of a run that goes on.
         Sends ``run_retried`` after commit. Joins the caller's transaction.
         """
-        run_id = self.fetch(run_or_id).pk
+        run = self.fetch(run_or_id)
+        run_id, original_id = run.pk, run.cleanup_of_id
         with write_transaction(self.db):
-            status = dict(self.lock_runs({run_id})).get(run_id)
+            locked = dict(self.lock_runs({run_id} | ({original_id} if original_id else set())))
+            status = locked.get(run_id)
             # Looked up under the run's lock: a step that ends late starts its clean-up under it.
             cleanups_of = self.unfiltered().filter(cleanup_of=run_id)
             cleanup_ids = set(cleanups_of.values_list("pk", flat=True))
             statuses = set(dict(self.lock_runs(cleanup_ids)).values())
             if status is None:
                 raise RunNotFound(run_id)
-            if status not in RETRYABLE or not statuses.isdisjoint(ACTIVE):
+            # A clean-up makes sense only for as long as the run it cleans up after is canceled.
+            is_wanted = original_id is None or locked.get(original_id) == RunStatus.CANCELED
+            if status not in RETRYABLE or not statuses.isdisjoint(ACTIVE) or not is_wanted:
                 raise RunNotRetryable(run_id, status)
             self.reopen_locked(run_id, cleanup_ids)
             send = partial(self.announce, signals.run_retried, (run_id,))
@@ -299,6 +304,10 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         for chunk in chunks(sorted(ids)):
             found.update(column(self.unfiltered().filter(pk__in=chunk)))
         return found - {None}
+
+
+class _FamilyGrewError(Exception):
+    """A child was started while its family was being locked: give the locks back."""
 
 
 def _sort_out(chosen: set[UUID], statuses: dict[UUID, str]) -> CancelOutcome:

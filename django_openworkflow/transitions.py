@@ -130,15 +130,13 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
     def reopen_locked(self, run_id: UUID, cleanup_ids: set[UUID]) -> None:
         """Make an ended run pending again; the caller holds its lock and those of its clean-ups."""
         moment = clock.moment()
-        undone = [
-            name.removeprefix(UNDO_PREFIX)
-            for name in self.attempts()
-            .filter(workflow_run__in=cleanup_ids, status__in=STEP_SUCCESSFUL)
-            .values_list("step_name", flat=True)
-        ]
-        self.attempts().filter(workflow_run=run_id, superseded_at__isnull=True).filter(
-            Q(status=StepStatus.FAILED) | Q(status__in=STEP_SUCCESSFUL, step_name__in=undone)
-        ).update(superseded_at=moment, updated_at=moment)
+        own = self.attempts().filter(workflow_run=run_id, superseded_at__isnull=True)
+        undone = Q(pk__in=self._undone(own, cleanup_ids))
+        own.filter(Q(status=StepStatus.FAILED) | undone).update(
+            superseded_at=moment, updated_at=moment
+        )
+        # What is kept counts as completed in time when the run is canceled once more.
+        own.filter(is_late=True).update(is_late=False)
         past = Q(deadline_at__lte=moment)
         self.unfiltered().filter(pk=run_id).update(
             status=RunStatus.PENDING,
@@ -157,6 +155,22 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
             cancel_actor="",
             cancel_source="",
         )
+
+    def _undone(self, own: models.QuerySet[StepAttempt], cleanup_ids: set[UUID]) -> list[UUID]:
+        """Return the completed attempts that a clean-up has undone since they completed."""
+        undos = self.attempts().filter(workflow_run__in=cleanup_ids, status__in=STEP_SUCCESSFUL)
+        undone_at = {
+            name.removeprefix(UNDO_PREFIX): begun_at
+            for name, begun_at in undos.order_by("created_at").values_list(
+                "step_name", "started_at"
+            )
+        }
+        completed = own.filter(status__in=STEP_SUCCESSFUL, step_name__in=undone_at)
+        return [
+            pk
+            for pk, name, ended_at in completed.values_list("pk", "step_name", "finished_at")
+            if ended_at and (begun_at := undone_at[name]) and ended_at <= begun_at
+        ]
 
     def announce(self, signal: Signal, ids: Iterable[UUID], **facts: object) -> None:
         """Send a Django signal for each of these runs, fresh from the database, if anybody listens.

@@ -20,7 +20,7 @@ from typing import (
 from asgiref.sync import sync_to_async
 
 from django_openworkflow import conf
-from django_openworkflow.arguments import InputForm, check_function
+from django_openworkflow.arguments import InputForm, check_function, check_hook
 from django_openworkflow.durations import to_moment
 from django_openworkflow.exceptions import InvalidInput
 from django_openworkflow.handles import RunHandle
@@ -106,7 +106,7 @@ class Workflow(Generic[P, R_co]):
         ended; each a duration from now by the database's clock, or an aware datetime.
         ``idempotency_key``: within 24 hours the same key returns the same run. ``priority``:
         higher first. As a child run (``step.run_workflow``): ``step_name`` names the step,
-        ``timeout`` ends the wait.
+        ``timeout`` ends the wait; the key of a child is the engine's own.
         """
         options = StartOptions.checked(
             available_at=available_at,
@@ -255,6 +255,7 @@ def _define(fn: Callable[..., Any], name: str | None, **options: Any) -> Workflo
         if text is not None and not is_printable(text):
             raise InvalidInput(name_problem(f"A workflow's {what}", text))
     check_function(fn, chosen)
+    check_hook(definition.on_cancel, fn, chosen)
     check_schema(definition.schema)
     registry.register(definition)
     return definition

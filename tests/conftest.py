@@ -1,7 +1,12 @@
 """What every test of the suite shares."""
 
+from __future__ import annotations
+
 import hypothesis
-from django.db import connection
+import pytest
+from django.db import DEFAULT_DB_ALIAS, connection
+
+from django_openworkflow.store.base import Store
 
 # A test that meets a database or a busy machine must not fail for being slow.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -10,3 +15,9 @@ hypothesis.settings.load_profile("suite")
 
 def pytest_report_header() -> str:
     return f"database: {connection.vendor}"
+
+
+@pytest.fixture
+def store() -> Store:
+    """The verbs of a worker, on the default database."""
+    return Store(DEFAULT_DB_ALIAS)

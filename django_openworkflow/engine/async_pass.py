@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from django_openworkflow.engine.control import Suspend
+from django_openworkflow.engine.reachability import refers_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +26,9 @@ _current: Final[ContextVar[AsyncPass | None]] = ContextVar("openworkflow_pass", 
 class AsyncPass:
     """Runs an async workflow until it ends, or until nothing but waits is left of it.
 
-    Tasks that the workflow creates are known with their creators: a task that awaits neither a
-    suspended step nor a task below itself awaits something of the outside world, which is let
-    finish before the run gives up its worker.
+    The tasks that the workflow creates are known. One that awaits neither a suspended step nor
+    other tasks of the pass awaits something of the outside world, which is let finish before the
+    run gives up its worker.
     """
 
     def __init__(self, execution: Execution, in_thread: InThread) -> None:
@@ -140,16 +141,23 @@ class AsyncPass:
 
     def _is_stuck(self) -> bool:
         alive = self._alive()
-        with_children = {self._creators[task] for task in alive}
-        return all(self._waits_for_us(task, with_children) for task in alive)
+        return all(self._waits_for_us(task, alive) for task in alive)
 
-    def _waits_for_us(
-        self, task: asyncio.Task[Any], with_children: set[asyncio.Task[Any] | None]
-    ) -> bool:
+    def _waits_for_us(self, task: asyncio.Task[Any], alive: list[asyncio.Task[Any]]) -> bool:
+        """Whether a task waits for a suspended step, for a task of this pass, or for several."""
         awaited = getattr(task, "_fut_waiter", None)
         if awaited is None:
             return False  # it is about to run
-        return awaited in self._suspended or awaited in self._creators or task in with_children
+        if awaited in self._suspended or awaited in self._creators:
+            return True
+        callbacks = [
+            callback
+            for other in alive
+            if other is not task
+            for callback, _ in getattr(other, "_callbacks", None) or ()
+            if callback != self._forget
+        ]
+        return refers_to(callbacks, awaited)
 
 
 def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:

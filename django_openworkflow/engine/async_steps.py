@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from django_openworkflow.engine import waits
+from django_openworkflow.engine.branches import checked_call
 from django_openworkflow.engine.driving import adrive
 from django_openworkflow.engine.steps import StepBase
 
@@ -99,11 +100,40 @@ class AsyncStep(StepBase):
         call = self._function(name, kwargs)
         return await adrive(self._pass, call.run(partial(fn, *args, **kwargs)))
 
-    async def transaction(self, name: str, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    @overload
+    async def transaction(
+        self,
+        name: str,
+        fn: Callable[..., T],
+        /,
+        *args: Any,
+        retry_policy: RetryPolicy | None = None,
+        compensate: Callable[[T], object],
+        **kwargs: Any,
+    ) -> T: ...
+
+    @overload
+    async def transaction(
+        self,
+        name: str,
+        fn: Callable[..., T],
+        /,
+        *args: Any,
+        retry_policy: RetryPolicy,
+        **kwargs: Any,
+    ) -> T: ...
+
+    @overload
+    async def transaction(
+        self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+    async def transaction(
+        self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
         """Call a sync ``fn`` and save its result in one transaction; see ``Step.transaction``."""
         call = self._function(name, kwargs)
-        result: T = await adrive(self._pass, call.transact(partial(fn, *args, **kwargs)))
-        return result
+        return await adrive(self._pass, call.transact(partial(fn, *args, **kwargs)))
 
     async def sleep(self, name: str, duration: str | timedelta) -> None:
         """Sleep without a worker; see ``Step.sleep``."""
@@ -142,5 +172,5 @@ class AsyncStep(StepBase):
 
     async def gather(self, *calls: Call[Any], return_exceptions: bool = False) -> list[Any]:
         """Run the steps that ``call`` returned side by side; see ``Step.gather``."""
-        branches = [adrive(self._pass, call.program()) for call in calls]
+        branches = [adrive(self._pass, checked_call(call).program()) for call in calls]
         return list(await asyncio.gather(*branches, return_exceptions=return_exceptions))

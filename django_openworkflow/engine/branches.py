@@ -62,7 +62,7 @@ def gather(
     again. Then the first error in order is raised; without one the run waits for what branches wait
     for. Names are given in the order of the calls.
     """
-    branches = [_Branch(program=_checked(call).program()) for call in calls]
+    branches = [_Branch(program=checked_call(call).program()) for call in calls]
     if execution.ledger.is_shared and len(branches) > 1:
         _drive_in_threads(execution, branches)
     else:
@@ -120,7 +120,8 @@ def _drive_all(execution: Execution, work: queue.SimpleQueue[_Branch]) -> None:
     connections.close_all()
 
 
-def _checked(call: object) -> Call[Any]:
+def checked_call(call: object) -> Call[Any]:
+    """Return what ``Step.call`` made; raise ``InvalidInput`` for anything else."""
     if isinstance(call, Call):
         return call
     message = f"gather() takes what step.call() returns, not {type(call).__name__}"

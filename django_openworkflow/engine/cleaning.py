@@ -57,6 +57,10 @@ class ReadOnlyLedger:
         """See ``Ledger.is_completed``."""
         return False
 
+    def was_canceled(self, _run_id: object) -> bool:
+        """See ``Ledger.was_canceled``."""
+        return True
+
     def commit_with(self, _operation: StepCompleted) -> Receipt:
         """See ``Ledger.commit_with``."""
         raise Suspend
@@ -104,7 +108,10 @@ def registered_undos(
     undoable = {
         attempt.id: attempt.step_name
         for attempt in saved
-        if attempt.has_undo and attempt.status in STEP_SUCCESSFUL and _is_ours(claimed, attempt)
+        if attempt.has_undo
+        and attempt.status in STEP_SUCCESSFUL
+        and not attempt.is_set_aside
+        and _is_ours(claimed, attempt)
     }
     if not undoable:
         return []
@@ -131,6 +138,8 @@ def _replay(
         claimed,
         lease=Lease(run_id=claimed.cleanup_of_id or claimed.lease.run_id, worker_id="replay"),
         workflow_name=workflow.name,
+        created_at=claimed.original_created_at or claimed.created_at,
+        started_at=claimed.original_started_at or claimed.started_at,
     )
     execution = Execution(original, History(saved, limit=sys.maxsize), ReadOnlyLedger())
     # However the code ends, it has come as far as it had come when it was canceled.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+logger: Final = logging.getLogger(__name__)
 
 # How long a connection that answered is trusted before it is asked again.
 _TRUST_SECONDS: Final = 1.0
@@ -66,6 +69,12 @@ class UserConnections:
         del connections[alias]
         self._checked_at = float("-inf")
 
+    def roll_back_all(self) -> None:
+        """Throw away whatever user code has left open."""
+        while alias := self.open_transaction():
+            logger.warning("A transaction left open on database %r was rolled back", alias)
+            self.roll_back(alias)
+
 
 def _unwind(connection: BaseDatabaseWrapper, savepoints: int) -> None:
     """Roll back to the first savepoint above so many, and forget those that were left open."""
@@ -97,6 +106,7 @@ def user_connections() -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+        mine.roll_back_all()
         for connection in _between_transactions():
             connection.close_if_unusable_or_obsolete()
 

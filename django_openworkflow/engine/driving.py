@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
@@ -14,14 +16,17 @@ from django_openworkflow.engine.control import Suspend
 from django_openworkflow.engine.effects import CallBody, CallTransaction, Submit, WaitUntil
 from django_openworkflow.engine.execution import current_body, in_branch
 from django_openworkflow.exceptions import InvalidInput, StepCallRefused
-from django_openworkflow.store.operations import StorageInterrupted
+from django_openworkflow.store.operations import Receipt, StorageInterrupted, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from django_openworkflow.engine.async_pass import AsyncPass
     from django_openworkflow.engine.effects import Effect, StepProgram
     from django_openworkflow.engine.execution import Execution
+    from django_openworkflow.store.operations import StepCompleted
+
+logger: Final = logging.getLogger(__name__)
 
 
 def drive(execution: Execution, program: StepProgram) -> Any:
@@ -100,7 +105,7 @@ async def _aperform(current: AsyncPass, effect: Effect) -> Any:
                     f'Step "{effect.step_name}" is a transaction: its function cannot be async'
                 )
                 raise InvalidInput(message)
-            return await current.in_thread(lambda: call_transaction(execution, effect))
+            return await _to_its_end(current.in_thread(lambda: call_transaction(execution, effect)))
         return await _acall_body(current, effect)
 
 
@@ -110,10 +115,25 @@ async def _acall_body(current: AsyncPass, effect: CallBody) -> Any:
     try:
         if is_coroutine_function(effect.fn):
             return await effect.fn()
-        result = await current.in_thread(lambda: _call_sync_body(effect))
+        result = await _to_its_end(current.in_thread(lambda: _call_sync_body(effect)))
         return await result if inspect.isawaitable(result) else result
     finally:
         current_body.reset(token)
+
+
+async def _to_its_end(threaded: Awaitable[Any]) -> Any:
+    """Wait for a thread although the task is cancelled: the thread goes on, and its result counts.
+
+    As in sync code, the step in flight may finish; the cancel is heeded when it is recorded.
+    """
+    future = asyncio.ensure_future(threaded)
+    while not future.done():
+        try:
+            await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if future.cancelled():
+                raise
+    return future.result()
 
 
 def _call_sync_body(effect: CallBody) -> Any:
@@ -157,21 +177,33 @@ def call_transaction(execution: Execution, effect: CallTransaction) -> Any:
     rolled back. When the reply to the commit is lost, the database is asked what became of it.
     """
     using = conf.get_settings().DATABASE
-    operation = None
+    operation: StepCompleted | None = None
+    receipt = Receipt(verdict=Verdict.ACCEPTED, at=execution.now)
     try:
         with inside_body(effect.step_name), transaction.atomic(using=using):
             operation = effect.checkpoint(effect.fn())
-            execution.heed(execution.ledger.commit_with(operation))
-    except (OperationalError, InterfaceError) as error:
-        if connections[using].in_atomic_block or connections[using].is_usable():
+            receipt = execution.ledger.commit_with(operation)
+            run_id = execution.claimed.lease.run_id
+            # A cancel that the body itself has made commits with it; one that came first does not.
+            if receipt.verdict is not Verdict.CANCELED or execution.ledger.was_canceled(run_id):
+                execution.heed(receipt)
+    except Exception as error:
+        is_committed = operation is not None and execution.ledger.is_completed(operation.attempt_id)
+        if not is_committed:
+            _heed_lost_connection(execution, using, error)
             raise
-        connections[using].close()
-        if operation is None or not execution.ledger.is_completed(operation.attempt_id):
-            execution.stop(_interrupted(error))
+        logger.exception("Step %r has committed; what its commit called raised", effect.step_name)
+    execution.heed(receipt)
     return operation
 
 
-def _interrupted(error: Exception) -> StorageInterrupted:
+def _heed_lost_connection(execution: Execution, using: str, error: Exception) -> None:
+    """Stop the pass if the database went away: that is nobody's failure, and is tried again."""
+    connection = connections[using]
+    is_lost = isinstance(error, OperationalError | InterfaceError)
+    if not is_lost or connection.in_atomic_block or connection.is_usable():
+        return
+    connection.close()
     interrupted = StorageInterrupted("the connection was lost in a transaction step")
     interrupted.__cause__ = error
-    return interrupted
+    execution.stop(interrupted)

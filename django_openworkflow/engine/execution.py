@@ -152,7 +152,8 @@ class Execution:
         new; saved steps that the code has not come to mean that it was changed under the run.
         """
         unread = self.history.unread()
-        if unread and self.is_sequential and not in_branch.get():
+        is_new = not self.history.was_begun(key)
+        if unread and is_new and self.is_sequential and not in_branch.get():
             message = (
                 f'Step "{key}" is new in the code, but step "{unread[0]}" '
                 "in the run's history comes first"

@@ -10,7 +10,7 @@ from django_openworkflow.cleanups import workflow_name_of
 from django_openworkflow.engine.async_pass import AsyncPass
 from django_openworkflow.engine.async_steps import AsyncStep
 from django_openworkflow.engine.cleaning import aclean_up, clean_up, registered_undos
-from django_openworkflow.engine.connections import user_connections
+from django_openworkflow.engine.connections import current_connections, user_connections
 from django_openworkflow.engine.control import ControlFlow
 from django_openworkflow.engine.execution import Execution
 from django_openworkflow.engine.history import History
@@ -99,6 +99,9 @@ class Executor:
             return Returned(value=self.workflow.call(step, self._claimed.input))
         except BaseException as error:  # whatever user code raises is the user's
             return self._raised(error)
+        finally:
+            # Before anything is written: on SQLite an open transaction would block the ledger.
+            current_connections().roll_back_all()
 
     # --- on an event loop -----------------------------------------------------------------------
 

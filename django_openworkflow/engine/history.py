@@ -19,7 +19,8 @@ class History:
 
     def __init__(self, attempts: Sequence[Attempt], *, limit: int) -> None:
         self._limit = limit
-        self._count = len(attempts)
+        self._count = 0
+        self._set_aside: set[str] = set()
         self._taken: set[str] = set()
         self._next_index: dict[str, int] = {}
         self._unread: dict[str, Attempt] = {}
@@ -27,6 +28,10 @@ class History:
         self.running: dict[str, Attempt] = {}
         self._failed: dict[str, list[Attempt]] = {}
         for attempt in attempts:
+            if attempt.is_set_aside:
+                self._set_aside.add(attempt.step_name)
+                continue
+            self._count += 1
             if attempt.status in STEP_SUCCESSFUL:
                 self.completed[attempt.step_name] = attempt
                 self._unread[attempt.step_name] = attempt
@@ -67,6 +72,10 @@ class History:
     def unread(self) -> list[str]:
         """Return completed steps that this pass has not come to, oldest first."""
         return list(self._unread)
+
+    def was_begun(self, step_name: str) -> bool:
+        """Return whether the step was begun in this life of the run, or before a retry."""
+        return self.known(step_name) is not None or step_name in self._set_aside
 
     def note_completed(self, attempt: Attempt) -> None:
         """Move a running attempt to the completed ones."""

@@ -76,6 +76,29 @@ class StepBase:
 
     @overload
     def call(
+        self,
+        name: str,
+        fn: Callable[..., T],
+        /,
+        *args: Any,
+        retry_policy: RetryPolicy | None = None,
+        compensate: Callable[[T], object],
+        **kwargs: Any,
+    ) -> Call[T]: ...
+
+    @overload
+    def call(
+        self,
+        name: str,
+        fn: Callable[..., T],
+        /,
+        *args: Any,
+        retry_policy: RetryPolicy,
+        **kwargs: Any,
+    ) -> Call[T]: ...
+
+    @overload
+    def call(
         self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Call[T]: ...
 

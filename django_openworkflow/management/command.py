@@ -59,6 +59,22 @@ class WorkflowCommand(BaseCommand):
         except (Error, ImproperlyConfigured) as error:
             raise CommandError(_database_problem(error)) from error
 
+    def confirm(self, question: str, refusal: str) -> None:
+        """Ask on standard error, for standard output is for the result; raise unless yes."""
+        check_terminal()
+        self.stderr.write(f"{question} [y/N] ", self.style.WARNING, ending="")
+        self.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            message = f"Not confirmed: {refusal}."
+            raise CommandError(message)
+
+
+def check_terminal() -> None:
+    """Raise ``CommandError`` where nobody can be asked."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        message = "Nobody can be asked here (standard input is no terminal): add --yes."
+        raise CommandError(message)
+
 
 def _database_problem(error: Exception) -> str:
     words = flatten(str(error))

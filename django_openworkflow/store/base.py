@@ -51,6 +51,8 @@ _CLAIMED: Final = (
     "deadline_at",
     "cleanup_of_id",
     "cleanup_attempt_id",
+    "cleanup_of__created_at",
+    "cleanup_of__started_at",
     "parent_step_attempt__workflow_run_id",
 )
 
@@ -179,6 +181,10 @@ class Store:
         """Whether an attempt has completed, by what is committed now."""
         return histories.is_completed(self.using, attempt_id)
 
+    def was_canceled(self, run_id: UUID) -> bool:
+        """Whether a run is canceled, by what is committed now."""
+        return histories.was_canceled(self.using, run_id)
+
     def extend(
         self, leases: Iterable[Lease], lease_seconds: float, *, now: datetime | None = None
     ) -> dict[Lease, Verdict]:
@@ -210,10 +216,13 @@ class Store:
             for lease in wanted
         }
 
-    def seconds_until_due(self, workflows: Collection[tuple[str, str | None]]) -> float | None:
-        """Return in how many seconds the next run of these workflows is due; None for never."""
+    def seconds_until_due(
+        self, workflows: Collection[tuple[str, str | None]], queues: Sequence[str] | None
+    ) -> float | None:
+        """Return in how many seconds the next run for such a worker is due; None for never."""
+        runs = self.runs if queues is None else self.runs.filter(queue__in=queues)
         due_at = (
-            self.runs.filter(_knows(workflows), status__in=ACTIVE, worker_id__isnull=True)
+            runs.filter(_knows(workflows), status__in=ACTIVE, worker_id__isnull=True)
             .order_by("available_at")
             .values_list("available_at", flat=True)
             .first()
@@ -249,6 +258,8 @@ def _claimed_run(row: dict[str, Any], worker_id: str, claimed_at: datetime) -> C
         parent_run_id=row["parent_step_attempt__workflow_run_id"],
         cleanup_of_id=row["cleanup_of_id"],
         cleanup_attempt_id=row["cleanup_attempt_id"],
+        original_created_at=row["cleanup_of__created_at"],
+        original_started_at=row["cleanup_of__started_at"],
         is_first=row["attempts"] == 1,
     )
 

@@ -21,7 +21,7 @@ def load(using: str, run_ids: Collection[UUID]) -> dict[UUID, list[Attempt]]:
     found: dict[UUID, list[Attempt]] = {pk: [] for pk in run_ids}
     rows = list(
         StepAttempt.objects.db_manager(using)
-        .filter(workflow_run__in=run_ids, superseded_at__isnull=True)
+        .filter(workflow_run__in=run_ids)
         .order_by("created_at", "pk")
     )
     waits = [row for row in rows if row.status == StepStatus.RUNNING]
@@ -38,6 +38,12 @@ def is_completed(using: str, attempt_id: UUID) -> bool:
     """Whether an attempt has completed, by what is committed now."""
     rows = StepAttempt.objects.db_manager(using).filter(pk=attempt_id)
     return rows.filter(status__in=STEP_SUCCESSFUL).exists()
+
+
+def was_canceled(using: str, run_id: UUID) -> bool:
+    """Whether a run is canceled, by what is committed now."""
+    runs = WorkflowRun.objects.db_manager(using).all()
+    return runs.canceled().filter(pk=run_id).exists()
 
 
 def _children(using: str, ids: set[UUID]) -> dict[UUID | None, ChildOutcome]:
@@ -77,6 +83,7 @@ def _attempt(
         finished_at=row.finished_at,
         has_undo=row.has_undo,
         is_late=row.is_late,
+        is_set_aside=row.superseded_at is not None,
         child=children.get(row.child_workflow_run_id),
         delivered=delivered.get(row.pk),
     )

@@ -43,6 +43,8 @@ class ClaimedRun:
     parent_run_id: UUID | None
     cleanup_of_id: UUID | None
     cleanup_attempt_id: UUID | None
+    original_created_at: datetime | None  # of the run that a clean-up run cleans up after
+    original_started_at: datetime | None
     is_first: bool  # nobody has claimed it since it was started
 
 
@@ -79,6 +81,7 @@ class Attempt:
     finished_at: datetime | None = None
     has_undo: bool = False
     is_late: bool = False  # ended after its run was canceled
+    is_set_aside: bool = False  # belongs to the run's life before a retry
     child: ChildOutcome | None = None  # of a running workflow step
     delivered: Delivered | None = None  # to a running signal wait
 
@@ -287,6 +290,10 @@ class Ledger(Protocol):
 
     def is_completed(self, attempt_id: UUID) -> bool:
         """Ask the database, on a connection of its own, whether an attempt has completed."""
+        ...
+
+    def was_canceled(self, run_id: UUID) -> bool:
+        """Ask the database, on a connection of its own, whether a cancel has committed."""
         ...
 
     def commit_with(self, operation: StepCompleted) -> Receipt:

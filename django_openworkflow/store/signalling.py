@@ -47,7 +47,7 @@ def send(
     with write_transaction(using):
         if key is not None:
             _lock_key(signal, key, using)
-            if (earlier := _earlier(signal, key, using)) is not None:
+            if (earlier := received_before(using, signal, key)) is not None:
                 return earlier
         locked = set(dict(_runs(using).lock_runs(waiting_run_ids(using, signal))))
         received = deliver_locked(using, signal, decode(data), key=key, locked=locked)
@@ -176,7 +176,7 @@ def _deliver_one(using: str, buffered_id: UUID, run_id: UUID) -> int:
         return len(received)
 
 
-def _earlier(signal: str, key: str, using: str) -> list[UUID] | None:
+def received_before(using: str, signal: str, key: str) -> list[UUID] | None:
     """Return the runs that this key's signal has reached, or none yet if it is still buffered."""
     same = {"namespace_id": conf.namespace(), "signal": signal, "sender_idempotency_key": key}
     deliveries = SignalDelivery._base_manager.using(using).filter(**same)

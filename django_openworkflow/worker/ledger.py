@@ -142,10 +142,17 @@ class GroupLedger:
 
     def is_completed(self, attempt_id: UUID) -> bool:
         """See ``Ledger.is_completed``; False as well when the database does not answer."""
+        return self._ask(lambda: self._store.is_completed(attempt_id))
+
+    def was_canceled(self, run_id: UUID) -> bool:
+        """See ``Ledger.was_canceled``; True as well when the database does not answer."""
+        return not self._ask(lambda: not self._store.was_canceled(run_id))
+
+    def _ask(self, question: Callable[[], bool]) -> bool:
         connection = private_connection(self._store.using)
         try:
             with borrowed(self._store.using, connection):
-                return self._store.is_completed(attempt_id)
+                return question()
         except (DatabaseError, InterfaceError):
             return False
         finally:
@@ -250,6 +257,10 @@ class DirectLedger:
     def is_completed(self, attempt_id: UUID) -> bool:
         """See ``Ledger.is_completed``."""
         return self._store.is_completed(attempt_id)
+
+    def was_canceled(self, run_id: UUID) -> bool:
+        """See ``Ledger.was_canceled``: on one connection, whatever is seen is of its own making."""
+        return False
 
     def commit_with(self, operation: StepCompleted) -> Receipt:
         """See ``Ledger.commit_with``."""

@@ -95,8 +95,10 @@ class ExecutorPool:
         """Run the loop until it is stopped; then close what async ORM calls have opened."""
         try:
             loop.run_forever()
-            for task in asyncio.all_tasks(loop):
-                task.cancel()
+            if left := asyncio.all_tasks(loop):
+                for task in left:
+                    task.cancel()
+                loop.run_until_complete(asyncio.wait(left, timeout=_CLOSE_SECONDS / 2))
             loop.run_until_complete(sync_to_async(connections.close_all)())
         finally:
             loop.close()

@@ -134,15 +134,18 @@ class Upkeep:
 
     def beat(self) -> None:
         """Extend the leases; tell executions that were canceled or have lost theirs."""
-        self._record.beat()
-        executions = self._leases.executions()
-        by_lease = {execution.claimed.lease: execution for execution in executions}
         try:
-            verdicts = self._store.extend(by_lease, self._lease_seconds) if by_lease else {}
-            for lease, verdict in verdicts.items():
-                self._tell(by_lease[lease], verdict)
+            self._extend()
+            self._record.beat()
         finally:
             self._leases.lose_unconfirmed(self._lease_seconds)
+
+    def _extend(self) -> None:
+        by_lease = {execution.claimed.lease: execution for execution in self._leases.executions()}
+        if by_lease:
+            verdicts = self._store.extend(by_lease, self._lease_seconds)
+            for lease, verdict in verdicts.items():
+                self._tell(by_lease[lease], verdict)
 
     def _tell(self, execution: Execution, verdict: Verdict) -> None:
         if verdict is Verdict.CANCELED:

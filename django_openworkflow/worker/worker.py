@@ -170,7 +170,7 @@ class Worker:
                 return False
         try:
             with borrowed(self.options.using, self._connection):
-                seconds = self._store.seconds_until_due(registry.claimable())
+                seconds = self._store.seconds_until_due(registry.claimable(), self.options.queues)
         except Exception:
             logger.exception("Looking for due runs failed and is tried again")
             self._connection.close()

@@ -12,8 +12,8 @@ The blocks of a page are executed in order in one namespace, with these conventi
 * Test cases, and functions that begin with ``test_``, are run as tests once the page is through.
 
 Given on every page: ``request`` (a request by the user ``eva``), and the package ``orders`` with
-the module ``orders.services`` (``validate``, ``charge``, ``ship``). A ``result()`` that has to wait
-lets a worker work, and time pass quickly.
+the module ``orders.services`` (``validate``, ``reserve_stock``, ``charge``, ``ship``). A
+``result()`` that has to wait lets a worker work, and time pass quickly.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ def services() -> types.ModuleType:
     module = types.ModuleType("orders.services")
     vars(module).update(
         validate=lambda order_id: {"id": order_id, "total": 1999},
+        reserve_stock=lambda order: {"reserved": order["id"]},
         charge=lambda order: {"payment": f"payment-{order['id']}"},
         ship=lambda order: f"tracking-{order['id']}",
     )

@@ -17,7 +17,16 @@ from django.test import override_settings
 
 from django_openworkflow.exceptions import InvalidInput, OpenWorkflowError
 from django_openworkflow.management.command import WorkflowCommand
-from django_openworkflow.management.commands import cancelruns, listruns, startrun
+from django_openworkflow.management.commands import (
+    cancelruns,
+    listruns,
+    pruneruns,
+    retryruns,
+    runworker,
+    sendsignal,
+    startrun,
+    workflowdoctor,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +38,21 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, type[BaseCommand]] = {
     "cancelruns": cancelruns.Command,
     "listruns": listruns.Command,
+    "pruneruns": pruneruns.Command,
+    "retryruns": retryruns.Command,
+    "runworker": runworker.Command,
+    "sendsignal": sendsignal.Command,
     "startrun": startrun.Command,
+    "workflowdoctor": workflowdoctor.Command,
 }
 # A valid call of each command, up to the database.
-CALLS = [["cancelruns", "--all", "--yes"], ["listruns"], ["startrun", "greet", "--input", '"you"']]
+CALLS = [
+    ["cancelruns", "--all", "--yes"],
+    ["listruns"],
+    ["retryruns", "--all", "--yes"],
+    ["sendsignal", "go"],
+    ["startrun", "greet", "--input", '"you"'],
+]
 UNUSABLE = r'The database "default" cannot be used: '
 
 
@@ -240,7 +260,17 @@ def test_code_gets_a_command_error_and_no_exit_for_wrong_arguments(
     assert invoke(name, "--no-such-option").error is not None
 
 
-@pytest.mark.parametrize("call", [["listruns"], ["cancelruns", "--all", "--yes"]])
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["listruns"],
+        ["cancelruns", "--all", "--yes"],
+        ["pruneruns", "--older-than", "1d"],
+        ["retryruns", "--all", "--yes"],
+        ["runworker"],
+        ["sendsignal", "go"],
+    ],
+)
 @pytest.mark.parametrize(
     "settings", [{"DATABASE": "elsewhere"}, {"NO_SUCH_KEY": 1}, {"NAMESPACE": "two\nlines"}]
 )

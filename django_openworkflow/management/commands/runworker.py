@@ -8,20 +8,25 @@ import signal
 import threading
 from argparse import ArgumentParser
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError, connections
+from django.utils import autoreload
 
 from django_openworkflow.management.arguments import names, positive, seconds
+from django_openworkflow.management.command import WorkflowCommand
+from django_openworkflow.management.output import flatten
 from django_openworkflow.registry import registry
 from django_openworkflow.worker.worker import Worker, WorkerOptions
 
 if TYPE_CHECKING:
     from types import FrameType
 
+_CLOSING_SECONDS: Final = 5.0  # for what is left to do after the grace time
 
-class Command(BaseCommand):
+
+class Command(WorkflowCommand):
     """Runs a worker. The first SIGTERM or SIGINT drains it, the second ends it at once."""
 
     help = "Executes workflow runs until SIGTERM or SIGINT: the first drains, the second quits."
@@ -38,16 +43,51 @@ class Command(BaseCommand):
         parser.add_argument(
             "--until-idle", action="store_true", help="exit when nothing is due within a second"
         )
+        parser.add_argument(
+            "--reload", action="store_true", help="start anew when code changes; for development"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker and report what it did."""
-        worker = Worker(self._options(options))
+        chosen = self._options(options)
+        if not options["reload"]:
+            self._work(Worker(chosen), options)
+            return
+        if options["once"] or options["until_idle"]:
+            message = "--reload goes on until it is stopped: leave out --once and --until-idle."
+            raise CommandError(message)
+        self._work_and_reload(chosen, options)
+
+    def _work(self, worker: Worker, options: dict[str, Any]) -> None:
         self._install_handlers(worker)
         if options["verbosity"]:
             self.stdout.write(self._greeting(worker))
         worker.run(until_idle=options["until_idle"], once=options["once"])
         if options["verbosity"]:
             self.stdout.write(f"Worker {worker.name} stopped after {worker.executed} passes.")
+
+    def _work_and_reload(self, chosen: WorkerOptions, options: dict[str, Any]) -> None:
+        """Work in the reloader's thread; drain when it is about to end the process.
+
+        Without the drain each change of code would count as a crash of the runs in flight, and
+        they would wait for their leases to run out.
+        """
+        begun: list[tuple[Worker, threading.Event]] = []
+
+        def work() -> None:
+            worker, ended = Worker(chosen), threading.Event()
+            begun.append((worker, ended))
+            try:
+                self._work(worker, options)
+            finally:
+                ended.set()
+
+        try:
+            autoreload.run_with_reloader(work)
+        finally:
+            for worker, ended in begun:
+                worker.request_stop()
+                ended.wait(chosen.grace_seconds + _CLOSING_SECONDS)
 
     def _options(self, options: dict[str, Any]) -> WorkerOptions:
         chosen = WorkerOptions.from_settings()
@@ -102,5 +142,6 @@ def _check_tables(using: str) -> None:
     try:
         WorkflowRun.objects.using(using).first()
     except DatabaseError as error:
-        message = f'Database "{using}" cannot be used: {error}. Did you run "manage.py migrate"?'
+        problem = flatten(str(error))
+        message = f'Database "{using}" cannot be used: {problem}. Did you run "manage.py migrate"?'
         raise CommandError(message) from error

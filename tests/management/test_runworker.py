@@ -1,0 +1,153 @@
+"""runworker: fails in one line, and starts anew when code changes without costing a crash."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.utils import autoreload
+
+from django_openworkflow import Step, workflow
+from django_openworkflow.models import WorkerProcess, WorkflowRun
+from tests.management.conftest import make
+from tests.worker.test_processes import MANAGE, database_url
+from tests.worker.workers import PATIENCE_SECONDS, wait_until
+
+if TYPE_CHECKING:
+    from tests.management.conftest import Invoke, Shell
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        (["--concurrency", "0"], "argument --concurrency: must be a whole number"),
+        (["--database", "nowhere"], "There is no database 'nowhere' in DATABASES."),
+        (["--reload", "--once"], "--reload goes on until it is stopped: leave out"),
+        (["--reload", "--until-idle"], "--reload goes on until it is stopped: leave out"),
+        (["extra"], "unrecognized arguments: extra"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_exit_code_1(
+    args: list[str], problem: str, shell: Shell
+) -> None:
+    done = shell("runworker", *args)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"CommandError: {problem}")
+
+
+@pytest.mark.parametrize("args", [[], ["--reload"]])
+def test_a_database_without_tables_is_one_line_and_exit_code_1(
+    args: list[str], shell: Shell, tmp_path: Path
+) -> None:
+    env = {"DATABASE_URL": f"sqlite:///{tmp_path}/empty.sqlite3"}
+    done = shell("runworker", *args, env=env)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith('CommandError: Database "default" cannot be used: ')
+
+
+def test_what_is_there_is_executed(invoke: Invoke) -> None:
+    @workflow("hello")
+    def hello(step: Step) -> str:
+        return "world"
+
+    run = make(workflow_name="hello", input={})
+    done = invoke("runworker", "--until-idle")
+    assert done.error is None
+    assert done.lines[-1].endswith("stopped after 1 passes.")
+    assert WorkflowRun.objects.get(pk=run.pk).output == "world"
+
+
+def test_reload_works_in_the_reloaders_thread_and_drains_before_the_process_ends(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    @workflow("long")
+    def long(step: Step) -> str:
+        def body() -> str:
+            entered.set()
+            leave.wait(PATIENCE_SECONDS)
+            return "done"
+
+        return step.run("wait", body)
+
+    def change_code_in_the_middle_of_a_step(main: Callable[[], Any]) -> None:
+        threading.Thread(target=main, daemon=True).start()
+        assert entered.wait(PATIENCE_SECONDS)
+        threading.Timer(0.1, leave.set).start()
+        raise SystemExit(3)  # how Django's reloader ends the process
+
+    monkeypatch.setattr(autoreload, "run_with_reloader", change_code_in_the_middle_of_a_step)
+    run = make(workflow_name="long", input={})
+    with pytest.raises(SystemExit):
+        invoke("runworker", "--reload")
+    run.refresh_from_db()
+    assert (run.worker_id is None or run.status == "completed") is True
+    assert (run.crashes, run.takeovers) == (0, 0)
+    assert list(run.step_attempts.values_list("status", flat=True)) == ["completed"]
+    assert not WorkerProcess.objects.exists()
+
+
+@pytest.fixture
+def reloading(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A reloading worker in a process group of its own, as a terminal makes, and its code."""
+    code = tmp_path / "reloaded" / "workflows.py"
+    code.parent.mkdir()
+    (code.parent / "__init__.py").touch()
+    code.touch()
+    (tmp_path / "reloading_settings.py").write_text(
+        "from testproject.settings import *\nINSTALLED_APPS = [*INSTALLED_APPS, 'reloaded']\n"
+    )
+    env = {
+        "DATABASE_URL": database_url(),
+        "DJANGO_SETTINGS_MODULE": "reloading_settings",
+        "PYTHONPATH": str(tmp_path),
+    }
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, str(MANAGE), "runworker", "--reload", "--grace", "1"],
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    yield process, code
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def alive() -> set[int]:
+    return set(WorkerProcess.objects.values_list("pid", flat=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_changed_code_is_a_new_worker_and_ctrl_c_leaves_none(
+    reloading: tuple[subprocess.Popen[str], Path],
+) -> None:
+    process, code = reloading
+    wait_until(alive, "the worker")
+    first = alive()
+    now = time.time()
+
+    def change() -> bool:
+        os.utime(code, (now, os.stat(code).st_mtime + 10))
+        return bool(alive() - first)
+
+    wait_until(change, "the next worker")
+    wait_until(lambda: len(alive()) == 1, "the end of the first worker")
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert "Traceback" not in err
+    assert not alive()

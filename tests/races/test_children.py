@@ -1,0 +1,317 @@
+"""Children against their parents: no wake is lost, nothing is half done, no child gets away.
+
+Every schedule of a child's end and its parent's park is played, both are killed before every
+statement, and families are canceled while they grow.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection
+from django.db.utils import InterfaceError, OperationalError
+from django.utils import timezone
+
+from django_openworkflow import clock
+from django_openworkflow.models import StepAttempt, WorkflowRun
+from django_openworkflow.store import sweeps
+from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.operations import (
+    ChildStarted,
+    Lease,
+    NewRun,
+    Operation,
+    Receipt,
+    RunCompleted,
+    RunFailed,
+    RunParked,
+    Verdict,
+)
+from tests.races.families import insert_family, statuses
+from tests.races.rivals import PATIENCE_SECONDS, Ending, Halt, Race, Rival, halted, race, rivals
+
+if TYPE_CHECKING:
+    from tests.races.scenes import Scene
+    from tests.races.witness import Witness
+
+pytestmark = race
+
+FAR: Final = timedelta(days=364)
+
+
+# Writes an operation as a worker would, and returns the receipt.
+Write: TypeAlias = Callable[[Operation], Receipt]
+
+
+def write_and_wait(operation: Operation) -> Receipt:
+    """Write, and wait for whoever holds the rows."""
+    return Store("default").apply([operation], wait=True)[0]
+
+
+def write_until_answered(operation: Operation) -> Receipt:
+    """Write as a ledger does: never wait for a row, but try again until nobody holds it."""
+    gives_up_at = time.monotonic() + PATIENCE_SECONDS
+    while (receipt := Store("default").apply([operation])[0]).verdict is Verdict.BUSY:
+        assert time.monotonic() < gives_up_at, "held by somebody for too long"
+    return receipt
+
+
+# --- a child's end and its parent's park --------------------------------------------------------
+
+
+def couple() -> Scene:
+    """Return a parent that a worker holds, about to park; its child is held by another one."""
+    parent, child = insert_family(None, 0, parked_ones=0)
+    parent.family = [child]
+    return parent
+
+
+def park(parent: Scene, write: Write) -> Receipt:
+    return write(RunParked(lease=parent.lease, wake_at=timezone.now() + FAR))
+
+
+def complete(parent: Scene, write: Write) -> Verdict:
+    child = parent.family[0]
+    end = RunCompleted(lease=child.lease, parent_run_id=parent.run_id, output="[1]")
+    return write(end).verdict
+
+
+def fail(parent: Scene, write: Write) -> Verdict:
+    child = parent.family[0]
+    error = '{"message":"no"}'
+    end = RunFailed(lease=child.lease, parent_run_id=parent.run_id, error=error)
+    return write(end).verdict
+
+
+def cancel(parent: Scene, _write: Write) -> Verdict:
+    WorkflowRun.objects.cancel(parent.family[0].run_id)
+    return Verdict.ACCEPTED
+
+
+def expire(parent: Scene, _write: Write) -> Verdict:
+    """Let the child's deadline pass; a sweep leaves rows alone that somebody holds."""
+    child = WorkflowRun.objects.filter(pk=parent.family[0].run_id)
+    child.update(deadline_at=timezone.now() - timedelta(seconds=1))
+    gives_up_at = time.monotonic() + PATIENCE_SECONDS
+    while child.active().exists():
+        sweeps.fail_overdue(Store("default"))
+        assert time.monotonic() < gives_up_at, "held by somebody for too long"
+    return Verdict.ACCEPTED
+
+
+ENDS: Final = {complete: "completed", fail: "failed", cancel: "canceled", expire: "failed"}
+each_end = pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
+
+
+def is_due(scene: Scene) -> bool:
+    return bool(scene.row["available_at"] <= clock.read("default"))
+
+
+def judge(parent: Scene, parked: Ending, ended: Ending, status: str) -> str:
+    """Whoever was first: the child has ended, the parent is parked and may be claimed now.
+
+    Returns who it was: both lock the parent first, and read the clock after that.
+    """
+    receipt, (child,) = parked.told(), parent.family
+    assert (receipt.verdict, ended.told()) == (Verdict.ACCEPTED, Verdict.ACCEPTED)
+    assert statuses(parent, child) == ["running", status]
+    assert parent.row["worker_id"] is None
+    assert is_due(parent)
+    return "first" if receipt.at < child.row["finished_at"] else "second"
+
+
+@pytest.mark.parametrize("end", [complete, fail, cancel], ids=lambda end: end.__name__)
+@pytest.mark.parametrize("parent_halts", [True, False], ids=["parent halts", "child halts"])
+def test_every_schedule_wakes_the_parent(end: Any, *, parent_halts: bool) -> None:
+    schedules = 0
+    with rivals("parent", "child") as (one, other):
+        while True:
+            parent = couple()
+            parks = partial(park, parent, write_and_wait)
+            ends = partial(end, parent, write_and_wait)
+            if parent_halts:
+                met = halted(one, parks, other, ends, schedules + 1)
+            else:
+                met = halted(other, ends, one, parks, schedules + 1)
+            if met is None:
+                break
+            judge(parent, *(met if parent_halts else met[::-1]), ENDS[end])
+            schedules += 1
+    assert schedules >= 5
+
+
+@each_end
+def test_a_close_race_wakes_the_parent(end: Any, rounds: int, seed: int) -> None:
+    writes: tuple[Write, ...] = (write_and_wait, write_until_answered)
+    with rivals("parent", "child") as (one, other):
+        contest = Race(one, other, seed=seed)
+        for number in range(rounds):
+            parent, write = couple(), writes[number % 2]
+            ends = contest.run(partial(park, parent, write), partial(end, parent, write))
+            contest.won_by(judge(parent, *ends, ENDS[end]))
+    if rounds >= 100:
+        assert min(contest.wins.values()) >= rounds // 10, f"no close race: {contest.wins}"
+
+
+# --- killed before every statement --------------------------------------------------------------
+
+
+def kill_before(step: int, action: Callable[[], Any]) -> bool:
+    """Kill the connection of a worker before its n-th statement; return whether there was one."""
+    with rivals("doomed") as (doomed,):
+        halt = Halt(doomed, action, before=step)
+        if not halt.has_stopped:
+            halt.go_on().told()
+            return False
+        terminate(doomed)
+        error = halt.go_on().error
+        assert isinstance(error, OperationalError | InterfaceError), error
+        return True
+
+
+def terminate(rival: Rival) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [rival.pid])
+        assert cursor.fetchone() == (True,)
+
+
+@pytest.mark.parametrize("end", [complete, fail, cancel], ids=lambda end: end.__name__)
+def test_a_worker_that_dies_while_a_child_ends_leaves_all_or_nothing(end: Any) -> None:
+    step = 0
+    while True:
+        step += 1
+        parent, child = insert_family(None, 0, parked_ones=1)
+        parent.family = [child]
+        died = kill_before(step, partial(end, parent, write_and_wait))
+        if not died:
+            break
+        assert statuses(parent, child) == ["running", "running"]
+        assert child.row["worker_id"] == child.lease.worker_id
+        assert not is_due(parent)
+    assert statuses(parent, child) == ["running", ENDS[end]]
+    assert is_due(parent)
+    assert step > 5
+
+
+def start_child(parent: Scene) -> RunParked:
+    start = ChildStarted(
+        lease=parent.lease,
+        attempt_id=parent.attempt_id,
+        step_name="child",
+        child_id=uuid4(),
+        child=NewRun(workflow_name="child", version=None, input=None),
+        timeout=None,
+    )
+    return RunParked(lease=parent.lease, waits=(start,))
+
+
+def test_a_worker_that_dies_while_a_child_starts_leaves_all_or_nothing() -> None:
+    step = 0
+    while True:
+        step += 1
+        (parent,) = insert_family(None, parked_ones=0)
+        died = kill_before(step, partial(write_and_wait, start_child(parent)))
+        children = WorkflowRun.objects.filter(parent_step_attempt=parent.attempt_id)
+        if not died:
+            break
+        assert parent.attempt is None
+        assert not children.exists()
+        assert parent.row["worker_id"] == parent.lease.worker_id
+    assert parent.attempt is not None
+    assert parent.attempt.child_workflow_run_id == children.get().pk
+    assert parent.row["worker_id"] is None
+    assert step > 5
+
+
+# --- families that grow while they are canceled -------------------------------------------------
+
+
+class Grower:
+    """Starts children under random members of a family, until all of them have been canceled."""
+
+    def __init__(self, root: Scene, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - not a secret
+        self._leases = [root.lease]
+        self.told: Counter[Verdict] = Counter()
+
+    def grow(self, meeting: threading.Barrier) -> None:
+        meeting.wait(PATIENCE_SECONDS)
+        while self._leases:
+            lease = self._random.choice(self._leases)
+            verdict, child_id = self._start_under(lease)
+            self.told[verdict] += 1
+            if verdict is Verdict.CANCELED:
+                self._leases.remove(lease)
+            elif verdict is Verdict.ACCEPTED and len(self._leases) < 8:
+                self._leases += claim(child_id)
+
+    def _start_under(self, lease: Lease) -> tuple[Verdict, UUID]:
+        child_id = uuid4()  # below or above its parent's
+        start = ChildStarted(
+            lease=lease,
+            attempt_id=uuid4(),
+            step_name=str(child_id),
+            child_id=child_id,
+            child=NewRun(workflow_name=str(child_id), version=None, input=None),
+            timeout=None,
+        )
+        return write_until_answered(start).verdict, child_id
+
+
+def claim(run_id: UUID) -> list[Lease]:
+    """Claim a run as a worker; it may have been canceled, or be locked, at this moment."""
+    request = ClaimRequest(
+        worker_name="grower", limit=1, lease_seconds=600, workflows=[(str(run_id), None)]
+    )
+    return [claimed.lease for claimed in Store("default").claim(request)]
+
+
+def cascade(root: Scene, meeting: threading.Barrier, delay_seconds: float) -> Any:
+    meeting.wait(PATIENCE_SECONDS)
+    threading.Event().wait(delay_seconds)
+    return WorkflowRun.objects.filter(pk=root.run_id).cancel_active(cascade=True)
+
+
+def test_no_child_gets_away_from_a_cascade(rounds: int, seed: int, witness: Witness) -> None:
+    """Three workers start children, and children of children, while the root is canceled."""
+    chance = random.Random(seed)  # noqa: S311 - not a secret
+    told: Counter[Verdict] = Counter()
+    with rivals("caller", "one", "two", "three") as (caller, *workers):
+        for number in range(rounds):
+            (root,) = insert_family(None, parked_ones=0)
+            growers = [Grower(root, seed + number * 10 + index) for index in range(len(workers))]
+            meeting = threading.Barrier(len(workers) + 1)
+            growing = [
+                worker.do(grower.grow, meeting)
+                for worker, grower in zip(workers, growers, strict=True)
+            ]
+            canceled = caller.do(cascade, root, meeting, chance.uniform(0.0, 0.02))
+            outcome = canceled.result(PATIENCE_SECONDS)
+            for each in growing:
+                each.result(PATIENCE_SECONDS * 2)
+            judge_family(root, outcome)
+            told += sum((grower.told for grower in growers), Counter())
+    assert told[Verdict.ACCEPTED] > rounds // 2
+    assert told[Verdict.CANCELED] >= rounds * len(workers)
+    assert told[Verdict.LOST] == 0
+
+
+def judge_family(root: Scene, outcome: Any) -> None:
+    """All of the family was canceled, and the canceller was told of everybody."""
+    below = WorkflowRun.objects.all().descendant_ids([root.run_id])
+    family = WorkflowRun.objects.filter(pk__in=below | {root.run_id})
+    assert set(family.values_list("status", flat=True)) == {"canceled"}
+    assert outcome.canceled == [root.run_id]
+    assert sorted(outcome.children_canceled) == sorted(below)
+    steps = StepAttempt.objects.filter(workflow_run__in=below | {root.run_id})
+    assert not steps.filter(status="running").exists()
+    assert steps.count() == len(below)

@@ -1,0 +1,52 @@
+"""Every test here has real threads, real connections, and leaves none of them behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.db import connections
+from django.db.backends.signals import connection_created
+
+from django_openworkflow.registry import registry
+from django_openworkflow.testing import reset_clock
+from tests.worker.workers import wait_until
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+def worker_threads() -> list[threading.Thread]:
+    """Return the threads of workers that are still alive."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("openworkflow-")]
+
+
+def close(connection: BaseDatabaseWrapper) -> None:
+    """Close another thread's connection."""
+    connection.inc_thread_sharing()
+    connection.close()
+
+
+@pytest.fixture(autouse=True)
+def opened(transactional_db: None) -> Iterator[list[BaseDatabaseWrapper]]:
+    """Collect the connections that other threads and the engine open, and close them at the end."""
+    mine = connections["default"]
+    found: list[BaseDatabaseWrapper] = []
+
+    def note(connection: BaseDatabaseWrapper, **_facts: Any) -> None:
+        if connection is not mine and connection not in found:
+            found.append(connection)
+
+    connection_created.connect(note, weak=False)
+    with registry.isolated():
+        yield found
+        for connection in found:
+            if connection.in_atomic_block:  # its locks could keep a thread from ending
+                close(connection)
+        wait_until(lambda: not worker_threads(), "the end of all threads of workers")
+    reset_clock()
+    connection_created.disconnect(note)
+    for connection in found:
+        close(connection)
