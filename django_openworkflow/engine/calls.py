@@ -15,7 +15,7 @@ from django_openworkflow.retries import STEP_ATTEMPTS, RetryPolicy, checked_poli
 from django_openworkflow.serialization import decode, describe_error, encode, encode_error
 from django_openworkflow.states import StepKind, StepStatus
 from django_openworkflow.store import operations as ops
-from django_openworkflow.store.operations import Attempt
+from django_openworkflow.store.operations import Attempt, StorageInterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,9 +67,10 @@ class FunctionCall:
         yield Submit(operations=(self._start(),))
         try:
             operation = yield CallTransaction(step_name=self.key, fn=fn, checkpoint=self._complete)
+        except StorageInterrupted:
+            raise
         except BaseException as error:  # whatever user code raises is the user's
-            self._execution.check()
-            yield from self._failed(error)
+            yield from self._failed(error)  # a cancel that rolled it back is how it ended, too
         return self._done(operation)
 
     # --- replay ---------------------------------------------------------------------------------

@@ -179,8 +179,10 @@ def call_transaction(execution: Execution, effect: CallTransaction) -> Any:
     using = conf.get_settings().DATABASE
     operation: StepCompleted | None = None
     receipt = Receipt(verdict=Verdict.ACCEPTED, at=execution.now)
+    opened: Any = None
     try:
         with inside_body(effect.step_name), transaction.atomic(using=using):
+            opened = connections[using].connection
             operation = effect.checkpoint(effect.fn())
             receipt = execution.ledger.commit_with(operation)
             run_id = execution.claimed.lease.run_id
@@ -190,18 +192,25 @@ def call_transaction(execution: Execution, effect: CallTransaction) -> Any:
     except Exception as error:
         is_committed = operation is not None and execution.ledger.is_completed(operation.attempt_id)
         if not is_committed:
-            _heed_lost_connection(execution, using, error)
+            _heed_lost_connection(execution, using, error, opened)
             raise
         logger.exception("Step %r has committed; what its commit called raised", effect.step_name)
     execution.heed(receipt)
     return operation
 
 
-def _heed_lost_connection(execution: Execution, using: str, error: Exception) -> None:
-    """Stop the pass if the database went away: that is nobody's failure, and is tried again."""
+def _heed_lost_connection(
+    execution: Execution, using: str, error: Exception, opened: object
+) -> None:
+    """Stop the pass if the database went away: that is nobody's failure, and is tried again.
+
+    ``opened`` is the driver's connection that the transaction began on: Django may have connected
+    anew already when the transaction's end failed.
+    """
     connection = connections[using]
-    is_lost = isinstance(error, OperationalError | InterfaceError)
-    if not is_lost or connection.in_atomic_block or connection.is_usable():
+    if not isinstance(error, OperationalError | InterfaceError):
+        return
+    if connection.connection is opened and (connection.in_atomic_block or connection.is_usable()):
         return
     connection.close()
     interrupted = StorageInterrupted("the connection was lost in a transaction step")

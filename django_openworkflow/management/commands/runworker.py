@@ -7,6 +7,8 @@ import os
 import signal
 import threading
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -83,7 +85,8 @@ class Command(WorkflowCommand):
                 ended.set()
 
         try:
-            autoreload.run_with_reloader(work)
+            with _sigint_for_the_child():
+                autoreload.run_with_reloader(work)
         finally:
             for worker, ended in begun:
                 worker.request_stop()
@@ -134,6 +137,23 @@ class Command(WorkflowCommand):
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, handle)
+
+
+@contextmanager
+def _sigint_for_the_child() -> Iterator[None]:
+    """Let the process that only watches over the reloading one outlive a Ctrl-C, which both get.
+
+    It would kill its child in the middle of the drain. It ends when the child does.
+    """
+    is_child = os.environ.get(autoreload.DJANGO_AUTORELOAD_ENV) == "true"
+    if is_child or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _check_tables(using: str) -> None:
