@@ -54,20 +54,19 @@ class StartOptions:
     step_name: str | None = None  # of the step that starts the run as a child
     timeout: datetime | timedelta | None = None  # of the wait for a child
 
-    @classmethod
-    def checked(cls, **given: Any) -> StartOptions:
-        """Build options from what a caller typed; raises ``InvalidInput``."""
-        for name in ("available_at", "deadline_at", "timeout"):
-            if given[name] is not None:
-                given[name] = to_moment(given[name])
+    def changed(self, **given: Any) -> StartOptions:
+        """Return options changed by what a caller typed (None: as it is), or ``InvalidInput``."""
+        options = {name: value for name, value in given.items() if value is not None}
+        for name in {"available_at", "deadline_at", "timeout"} & options.keys():
+            options[name] = to_moment(options[name])
         for name in ("idempotency_key", "step_name"):
-            if given[name] is not None and not is_printable(given[name]):
-                raise InvalidInput(name_problem(name, given[name]))
-        priority = given["priority"]
+            if name in options and not is_printable(options[name]):
+                raise InvalidInput(name_problem(name, options[name]))
+        priority = options.get("priority", 0)
         if type(priority) is not int or abs(priority) > _LARGEST_PRIORITY:
             message = f"priority must be a whole number within ±{_LARGEST_PRIORITY}: {priority!r}"
             raise InvalidInput(message)
-        return cls(**given)
+        return replace(self, **options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +95,11 @@ class Workflow(Generic[P, R_co]):
         available_at: str | timedelta | datetime | None = None,
         deadline_at: str | timedelta | datetime | None = None,
         idempotency_key: str | None = None,
-        priority: int = 0,
+        priority: int | None = None,
         step_name: str | None = None,
         timeout: str | timedelta | datetime | None = None,
     ) -> Workflow[P, R_co]:
-        """Return a copy that starts runs with these options.
+        """Return a copy that starts runs with these options, and with those it has already.
 
         ``available_at``: when the run may begin; ``deadline_at``: when it fails unless it has
         ended; each a duration from now by the database's clock, or an aware datetime.
@@ -108,7 +107,7 @@ class Workflow(Generic[P, R_co]):
         higher first. As a child run (``step.run_workflow``): ``step_name`` names the step,
         ``timeout`` ends the wait; the key of a child is the engine's own.
         """
-        options = StartOptions.checked(
+        options = self.options.changed(
             available_at=available_at,
             deadline_at=deadline_at,
             idempotency_key=idempotency_key,

@@ -16,7 +16,7 @@ from django_openworkflow.engine.execution import Execution
 from django_openworkflow.engine.history import History
 from django_openworkflow.engine.settling import Raised, Returned, settle
 from django_openworkflow.engine.steps import Step
-from django_openworkflow.exceptions import NonDeterministicWorkflow, RunCanceled
+from django_openworkflow.exceptions import NonDeterministicWorkflow, RunCanceled, StepCallRefused
 from django_openworkflow.registry import registry
 from django_openworkflow.store.announcements import announce_run
 from django_openworkflow.store.operations import (
@@ -88,20 +88,35 @@ class Executor:
 
     def _pass(self) -> Returned | Raised:
         execution = self.execution
+        result: Returned | Raised
         try:
             execution.history.check_limit()
             if over := self._sleeps_over():
                 execution.submit(*over)
-            step = Step(execution)
-            if self._claimed.cleanup_of_id is not None:
-                clean_up(step, self._claimed, self.workflow, self._original)
-                return Returned(value=None)
-            return Returned(value=self.workflow.call(step, self._claimed.input))
+            result = Returned(value=self._call(Step(execution)))
         except BaseException as error:  # whatever user code raises is the user's
-            return self._raised(error)
-        finally:
-            # Before anything is written: on SQLite an open transaction would block the ledger.
-            current_connections().roll_back_all()
+            result = self._raised(error)
+        return self._tidied(result)
+
+    def _call(self, step: Step) -> Any:
+        if self._claimed.cleanup_of_id is None:
+            return self.workflow.call(step, self._claimed.input)
+        clean_up(step, self._claimed, self.workflow, self._original)
+        return None
+
+    def _tidied(self, result: Returned | Raised) -> Returned | Raised:
+        """Roll back what the workflow's code has left open; what it returned is void then.
+
+        Before anything is written: on SQLite an open transaction would block the ledger.
+        """
+        alias = current_connections().open_transaction()
+        if alias is None:
+            return result
+        current_connections().roll_back_all()
+        if isinstance(result, Raised):
+            return result
+        message = f'The workflow left a transaction open on database "{alias}"; it was rolled back'
+        return Raised(error=StepCallRefused(message))
 
     # --- on an event loop -----------------------------------------------------------------------
 

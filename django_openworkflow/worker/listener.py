@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger(__name__)
 
-_LOOK_SECONDS: Final = 0.5  # how soon a stop is noticed
+_LOOK_SECONDS: Final = 0.1  # how soon a stop is noticed
 _RECONNECT_SECONDS: Final = 2.0
 
 
