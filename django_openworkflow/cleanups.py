@@ -50,7 +50,8 @@ def start_cleanups(runs: TransitionQuerySet, ids: Iterable[UUID]) -> None:
 def start_late(runs: TransitionQuerySet, attempt: StepAttempt) -> None:
     """Insert a clean-up run for one step that completed after its run was canceled."""
     run = runs.unfiltered().get(pk=attempt.workflow_run_id)
-    if attempt.has_undo and run.status == RunStatus.CANCELED:
+    is_cleanup = run.cleanup_of_id is not None
+    if attempt.has_undo and run.status == RunStatus.CANCELED and not is_cleanup:
         runs.unfiltered().bulk_create([_cleanup_run(run, cleanup_attempt_id=attempt.pk)])
 
 
