@@ -18,37 +18,47 @@ if TYPE_CHECKING:
 # priority, is found from the one before by one look at the claim index. The statuses stand here as
 # literals because a partial index serves only a condition that the planner sees. The earliest run
 # of a level is asked for by itself, because EXISTS may be turned into a join that reads them all.
+# MIN and MAX are spelled as the first row in the order of the whole index, because without
+# statistics the planner may rather read all rows for them.
 _LEVELS: Final = """
 WITH RECURSIVE queues (queue) AS (
-    SELECT MIN(run.queue)
-      FROM {table} AS run
-     WHERE run.namespace_id = %s
-       AND run.status IN ('pending', 'running', 'sleeping')
-    UNION ALL
-    SELECT (SELECT MIN(run.queue)
+    SELECT (SELECT run.queue
               FROM {table} AS run
              WHERE run.namespace_id = %s
                AND run.status IN ('pending', 'running', 'sleeping')
-               AND run.queue > queues.queue)
+             ORDER BY run.namespace_id, run.queue, run.priority DESC, run.available_at, run.id
+             LIMIT 1)
+    UNION ALL
+    SELECT (SELECT run.queue
+              FROM {table} AS run
+             WHERE run.namespace_id = %s
+               AND run.status IN ('pending', 'running', 'sleeping')
+               AND run.queue > queues.queue
+             ORDER BY run.namespace_id, run.queue, run.priority DESC, run.available_at, run.id
+             LIMIT 1)
       FROM queues
      WHERE queues.queue IS NOT NULL
 ), levels (queue, priority) AS (
     SELECT queues.queue,
-           (SELECT MAX(run.priority)
+           (SELECT run.priority
               FROM {table} AS run
              WHERE run.namespace_id = %s
                AND run.status IN ('pending', 'running', 'sleeping')
-               AND run.queue = queues.queue)
+               AND run.queue = queues.queue
+             ORDER BY run.namespace_id, run.queue, run.priority DESC, run.available_at, run.id
+             LIMIT 1)
       FROM queues
      WHERE queues.queue IS NOT NULL
     UNION ALL
     SELECT levels.queue,
-           (SELECT MAX(run.priority)
+           (SELECT run.priority
               FROM {table} AS run
              WHERE run.namespace_id = %s
                AND run.status IN ('pending', 'running', 'sleeping')
                AND run.queue = levels.queue
-               AND run.priority < levels.priority)
+               AND run.priority < levels.priority
+             ORDER BY run.namespace_id, run.queue, run.priority DESC, run.available_at, run.id
+             LIMIT 1)
       FROM levels
      WHERE levels.priority IS NOT NULL
 )
@@ -61,7 +71,7 @@ SELECT levels.priority, levels.queue
            AND run.status IN ('pending', 'running', 'sleeping')
            AND run.queue = levels.queue
            AND run.priority = levels.priority
-         ORDER BY run.available_at
+         ORDER BY run.namespace_id, run.queue, run.priority DESC, run.available_at, run.id
          LIMIT 1) <= {now}
 """
 _NAMESPACES: Final = 5

@@ -572,11 +572,7 @@ def prepare(statistics: str, *, due: int = DUE) -> None:
 
 def each_state_of_statistics() -> list[Any]:
     """Every knowledge that the planner may have of the table, good or bad."""
-    fault = pytest.mark.xfail(
-        reason="MIN(queue) reads every active row while the planner has no statistics", strict=True
-    )
-    known = ("none", "of an empty table")
-    return [pytest.param(name, marks=fault if name in known else ()) for name in STATISTICS]
+    return [pytest.param(name) for name in STATISTICS]
 
 
 @requires_row_locks
