@@ -15,12 +15,13 @@ from tests.factories import create_many
 from tests.races import duels, families
 from tests.races.families import insert_family, start_child
 from tests.races.rivals import PATIENCE_SECONDS, ending, race, rivals
-from tests.races.scenes import Scene, submit_until_answered
+from tests.races.scenes import Scene, submit_and_wait, submit_until_answered
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from django_openworkflow.store.base import Store
+    from tests.races.scenes import Submit
     from tests.races.witness import Witness
 
 pytestmark = race
@@ -94,6 +95,9 @@ class Brawler:
                 self.done["refused"] += 1
             self.done[deed.__name__] += 1
 
+    def _submit(self) -> Submit:
+        return self._random.choice((submit_until_answered, submit_and_wait))
+
     def cancel_one(self, scene: Scene) -> None:
         duels.cancel_run(scene)
 
@@ -107,16 +111,16 @@ class Brawler:
         WorkflowRun.objects.filter(pk__in=ids).order_by("?").cancel_active(cascade=cascade)
 
     def complete(self, scene: Scene) -> None:
-        duels.complete(scene, submit_until_answered)
+        duels.complete(scene, self._submit())
 
     def fail(self, scene: Scene) -> None:
-        duels.fail(scene, submit_until_answered)
+        duels.fail(scene, self._submit())
 
     def park(self, scene: Scene) -> None:
-        duels.park(Scene(run_id=scene.run_id, lease=scene.lease), submit_until_answered)
+        duels.park(Scene(run_id=scene.run_id, lease=scene.lease), self._submit())
 
     def start_child(self, scene: Scene) -> None:
-        start_child(Scene(run_id=scene.run_id, lease=scene.lease), submit_until_answered)
+        start_child(Scene(run_id=scene.run_id, lease=scene.lease), self._submit())
 
     def claim_and_release(self, _scene: Scene) -> None:
         known = [(str(scene.run_id), None) for scene in self._forest]

@@ -17,7 +17,7 @@ from django_openworkflow.store.operations import Operation, Verdict
 from tests.races.duels import DUELS, TAKE_OVERS, Duel
 from tests.races.families import ENDED, FAMILY_DUELS
 from tests.races.rivals import Race, Rival, ending, halted, race, rivals
-from tests.races.scenes import Scene, Submit, submit_once, submit_until_answered
+from tests.races.scenes import Scene, Submit, submit_and_wait, submit_once, submit_until_answered
 
 if TYPE_CHECKING:
     from django_openworkflow.worker.ledger import GroupLedger
@@ -52,14 +52,18 @@ class Terminal:
 def test_a_close_race_has_one_winner(
     duel: Duel, rounds: int, seed: int, witness: Witness, ledger: GroupLedger
 ) -> None:
-    """Half of the rounds through the ledger of a worker process, half straight at the store."""
-    submits: tuple[Submit, ...] = (submit_until_answered, partial(group_submit, ledger))
+    """Through the ledger of a worker process, straight at the store, and waiting, in turns."""
+    submits: tuple[Submit, ...] = (
+        submit_until_answered,
+        partial(group_submit, ledger),
+        submit_and_wait,
+    )
     terminal = Terminal()
     with rivals("worker", "caller") as (worker, caller):
         race = Race(worker, caller, seed=seed)
         for number in range(rounds // duel.rarity):
             scene = duel.make()
-            act = partial(duel.act, scene, submits[number % 2])
+            act = partial(duel.act, scene, submits[number % len(submits)])
             rival, cancel = race.run(act, partial(duel.cancel, scene))
             race.won_by(duel.judge(scene, rival, cancel))
             terminal.remember(scene)
