@@ -1,0 +1,1 @@
+"""Measurements: commands, not timed tests."""
