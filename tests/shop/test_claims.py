@@ -31,6 +31,8 @@ def deeds(
     Order.objects.exclude(pk__in=SOME).delete()
     some = [orders[number] for number in SOME]
     stocked = dict(StockItem.objects.values_list("pk", "on_hand"))
+    # Canceled in its sleep, which must outlast a slow machine's work on the others.
+    Order.objects.filter(pk=some[0].pk).update(service=Order.Service.SAVER)
     with django_capture_on_commit_callbacks(execute=True):
         start_fulfilment(some)
         cancels = cancel_in_process(some)
