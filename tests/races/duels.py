@@ -166,7 +166,8 @@ def reschedule(scene: Scene, submit: Submit) -> Verdict:
 
 
 def fail(scene: Scene, submit: Submit) -> Verdict:
-    return submit(RunFailed(lease=scene.lease, parent_run_id=None, error='{"message":"no"}'))
+    error = '{"message":"no"}'
+    return submit(RunFailed(lease=scene.lease, parent_run_id=scene.parent_id, error=error))
 
 
 def take_over(scene: Scene) -> list[ClaimedRun]:

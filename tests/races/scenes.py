@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -17,7 +17,7 @@ from django_openworkflow.identifiers import new_id
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.states import RunStatus, StepKind
 from django_openworkflow.store.base import Store
-from django_openworkflow.store.operations import Lease, Operation, Verdict
+from django_openworkflow.store.operations import Lease, Operation, Receipt, Verdict
 from tests.races.rivals import PATIENCE_SECONDS
 
 # Writes operations as a worker would, and says what became of them.
@@ -50,10 +50,14 @@ class Scene:
         return StepAttempt.objects.filter(pk=self.attempt_id).first()
 
 
+def _worst(receipts: Sequence[Receipt]) -> Verdict:
+    verdicts = [receipt.verdict for receipt in receipts]
+    return next((verdict for verdict in verdicts if verdict is not Verdict.ACCEPTED), verdicts[0])
+
+
 def submit_once(*operations: Operation) -> Verdict:
     """Write a turn as the ledger does; the verdict may be that somebody holds the row."""
-    verdicts = [receipt.verdict for receipt in Store(DEFAULT_DB_ALIAS).apply(operations)]
-    return next((verdict for verdict in verdicts if verdict is not Verdict.ACCEPTED), verdicts[0])
+    return _worst(Store(DEFAULT_DB_ALIAS).apply(operations))
 
 
 def submit_and_wait(*operations: Operation) -> Verdict:

@@ -13,7 +13,7 @@ from django_openworkflow.store.base import ClaimRequest
 from django_openworkflow.store.operations import RunReleased
 from tests.factories import create_many
 from tests.races import duels, families
-from tests.races.families import insert_family, start_child
+from tests.races.families import start_child
 from tests.races.rivals import PATIENCE_SECONDS, ending, race, rivals
 from tests.races.scenes import Scene, submit_and_wait, submit_until_answered
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from django_openworkflow.store.base import Store
     from tests.races.scenes import Submit
-    from tests.races.witness import Witness
 
 pytestmark = race
 
@@ -130,30 +129,6 @@ class Brawler:
 
     def beat(self, _scene: Scene) -> None:
         self._store.extend([scene.lease for scene in self._forest], 60)
-
-
-def test_a_brawl_ends_without_a_deadlock(
-    store: Store, rounds: int, seed: int, witness: Witness
-) -> None:
-    """The witness judges at the end; PostgreSQL is asked whether it broke up a deadlock."""
-    done: Counter[str] = Counter()
-    with rivals(*NAMES) as threads:
-        for number in range(max(1, rounds // 20)):
-            forest = insert_family(
-                None, None, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, None, 12, 12, parked_ones=5
-            )
-            brawlers = [Brawler(forest, store, seed + 10 * number + n) for n in range(len(threads))]
-            fights = [
-                thread.do(brawler.fight, 20)
-                for thread, brawler in zip(threads, brawlers, strict=True)
-            ]
-            for fight in fights:
-                ending(fight).told()
-            for brawler in brawlers:
-                done += brawler.done
-    assert witness.ends > 0
-    if rounds >= 100:
-        assert min(_deeds(done).values()) > 5, done
 
 
 def _deeds(done: Counter[str]) -> dict[str, Any]:

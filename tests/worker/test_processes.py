@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.db import connection
@@ -23,13 +24,14 @@ MANAGE = Path(__file__).resolve().parents[2] / "testproject" / "manage.py"
 
 
 def database_url() -> str:
-    """Return the URL of the database under test, for another process."""
+    """Return the address of the test database, whether its host is a name or a socket's folder."""
     given = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{given['NAME']}"
-    password = f":{given['PASSWORD']}" if given["PASSWORD"] else ""
-    port = f":{given['PORT']}" if given["PORT"] else ""
-    return f"postgres://{given['USER']}{password}@{given['HOST']}{port}/{given['NAME']}"
+    known = {"host": given["HOST"], "port": given["PORT"], "user": given["USER"]}
+    known["password"] = given["PASSWORD"]
+    query = urlencode({key: value for key, value in known.items() if value})
+    return f"postgres:///{given['NAME']}?{query}"
 
 
 @contextmanager
