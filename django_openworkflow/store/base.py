@@ -6,7 +6,7 @@ calling thread has under the alias; the ledger lends it a private one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
@@ -66,6 +66,20 @@ class ClaimRequest:
     lease_seconds: float
     workflows: Collection[tuple[str, str | None]]
     queues: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnResult:
+    """What one turn of a worker's ledger has written and found.
+
+    ``receipts`` answer the operations in their order, ``verdicts`` the leases; ``claimed`` are the
+    runs it took, and ``histories`` their saved attempts and those of runs they clean up after.
+    """
+
+    receipts: list[Receipt] = field(default_factory=list)
+    verdicts: dict[Lease, Verdict] = field(default_factory=dict)
+    claimed: list[ClaimedRun] = field(default_factory=list)
+    histories: dict[UUID, list[Attempt]] = field(default_factory=dict)
 
 
 class Store:
@@ -168,6 +182,32 @@ class Store:
         )
 
     # --- the rest of a worker's life ------------------------------------------------------------
+
+    def take_turn(
+        self,
+        operations: Sequence[Operation],
+        *,
+        claim: ClaimRequest | None = None,
+        leases: Iterable[Lease] = (),
+        lease_seconds: float = 0.0,
+        now: datetime | None = None,
+    ) -> TurnResult:
+        """Write operations, extend leases and claim for free slots in one transaction.
+
+        In this order: a run that an operation ends or parks frees its slot before the claim. Never
+        waits for a row lock. See ``apply``, ``extend``, ``claim`` and ``load_history``.
+        """
+        wanted = list(leases)
+        with write_transaction(self.using):
+            receipts = self.apply(operations) if operations else []
+            verdicts = self.extend(wanted, lease_seconds, now=now) if wanted else {}
+            claimed = self.claim(claim, now=now) if claim is not None else []
+            resumed = {run.lease.run_id for run in claimed if not run.is_first}
+            originals = {run.cleanup_of_id for run in claimed if run.cleanup_of_id is not None}
+            histories = self.load_history(resumed | originals) if resumed | originals else {}
+        return TurnResult(
+            receipts=receipts, verdicts=verdicts, claimed=claimed, histories=histories
+        )
 
     def apply(self, operations: Sequence[Operation], *, wait: bool = False) -> list[Receipt]:
         """Write the operations of many runs in one transaction; see ``Turn``."""
