@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from django.db.models import Exists, OuterRef, Q
 
 from django_openworkflow.identifiers import new_id
+from django_openworkflow.instrumentation import inherited
 from django_openworkflow.states import STEP_SUCCESSFUL, RunStatus
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def _cleanup_run(run: WorkflowRun, cleanup_attempt_id: UUID | None = None) -> Wo
         namespace_id=run.namespace_id,
         workflow_name=cleanup_name(run.workflow_name),
         version=run.version,
+        context=inherited(run.context),
         input=run.input,
         queue=run.queue,
         priority=run.priority,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import models, transaction
 
-from django_openworkflow import cleanups, clock, notices, signals
+from django_openworkflow import cleanups, clock, instrumentation, notices, signals
 from django_openworkflow.exceptions import (
     InvalidInput,
     RunNotCancelable,
@@ -195,7 +195,7 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         transaction. Raises ``InvalidInput`` for a reason or actor that cannot be stored.
         """
         note = CancelNote(reason=reason, actor=actor, source=source)
-        with write_transaction(self.db):
+        with instrumentation.canceling(self.db) as watched, write_transaction(self.db):
             chosen: set[UUID] = set(self.values_list("pk", flat=True))
             statuses = self._lock_families(chosen, cascade=cascade)
             outcome = _sort_out(chosen, statuses)
@@ -211,6 +211,7 @@ class WorkflowRunQuerySet(TransitionQuerySet):
             if any(statuses[pk] == RunStatus.RUNNING for pk in outcome.all_canceled()):
                 notices.notify_canceled(self.db)
             self._announce_canceled(outcome, note)
+            watched.note(outcome)
         return outcome
 
     cancel_active.alters_data = True  # type: ignore[attr-defined]
@@ -284,6 +285,10 @@ class WorkflowRunQuerySet(TransitionQuerySet):
     # --- helpers --------------------------------------------------------------------------------
 
     def _announce_canceled(self, outcome: CancelOutcome, note: CancelNote) -> None:
+        if instrumentation.is_watched():
+            ended = outcome.all_canceled()
+            tell = partial(instrumentation.ended, ended, RunStatus.CANCELED, using=self.db)
+            transaction.on_commit(tell, using=self.db, robust=True)
         for ids, source in (
             (outcome.canceled, note.source),
             (outcome.children_canceled, CancelSource.CASCADE),

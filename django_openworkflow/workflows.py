@@ -19,7 +19,7 @@ from typing import (
 
 from asgiref.sync import sync_to_async
 
-from django_openworkflow import conf
+from django_openworkflow import conf, instrumentation
 from django_openworkflow.arguments import InputForm, check_function, check_hook
 from django_openworkflow.durations import to_moment
 from django_openworkflow.exceptions import InvalidInput
@@ -140,8 +140,11 @@ class Workflow(Generic[P, R_co]):
         if self.options.idempotency_key is not None:
             message = "start_many() cannot share one idempotency_key between runs"
             raise InvalidInput(message)
-        new_runs = [self.new_run((), _mapping(given)) for given in inputs]
-        ids = insert_runs(new_runs, using=conf.get_settings().DATABASE)
+        with instrumentation.starting(self.name, self.version) as watched:
+            new_runs = [self.new_run((), _mapping(given)) for given in inputs]
+            traced = [_traced(new_run, watched.context) for new_run in new_runs]
+            ids = insert_runs(traced, using=conf.get_settings().DATABASE)
+            watched.note(ids)
         return [RunHandle(pk) for pk in ids]
 
     def start_input(self, value: Any) -> RunHandle[R_co]:
@@ -171,9 +174,15 @@ class Workflow(Generic[P, R_co]):
         from django_openworkflow.store.enqueue import insert_run_once, insert_runs
 
         using = conf.get_settings().DATABASE
-        if (key := self.options.idempotency_key) is not None:
-            return RunHandle(insert_run_once(new_run, key, using=using))
-        return RunHandle(insert_runs([new_run], using=using)[0])
+        key = self.options.idempotency_key
+        with instrumentation.starting(self.name, self.version) as watched:
+            traced = _traced(new_run, watched.context)
+            if key is not None:
+                run_id = insert_run_once(traced, key, using=using)
+            else:
+                [run_id] = insert_runs([traced], using=using)
+            watched.note([run_id])
+        return RunHandle(run_id)
 
     # --- execute --------------------------------------------------------------------------------
 
@@ -190,6 +199,10 @@ class Workflow(Generic[P, R_co]):
     @property
     def _form(self) -> InputForm:
         return InputForm(workflow_name=self.name, fn=self.fn, schema=self.schema)
+
+
+def _traced(new_run: NewRun, context: dict[str, Any] | None) -> NewRun:
+    return new_run if context is None else replace(new_run, context=context)
 
 
 def _mapping(given: Any) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django_openworkflow.engine.control import Retry, Suspend
 from django_openworkflow.engine.effects import CallBody, CallTransaction, Submit
 from django_openworkflow.engine.execution import Undo
+from django_openworkflow.engine.watching import watched
 from django_openworkflow.exceptions import InvalidInput, InvalidPayload, StepFailed
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.retries import STEP_ATTEMPTS, RetryPolicy, checked_policy, decide
@@ -52,7 +53,8 @@ class FunctionCall:
         self._check_failures()
         yield Submit(operations=(self._start(),))
         try:
-            result = yield CallBody(step_name=self.key, fn=fn)
+            body = watched(self._execution.claimed, self.key, fn)
+            result = yield CallBody(step_name=self.key, fn=body)
             operation = self._complete(result)
         except BaseException as error:  # whatever user code raises is the user's
             yield from self._failed(error)
@@ -66,7 +68,10 @@ class FunctionCall:
         self._check_failures()
         yield Submit(operations=(self._start(),))
         try:
-            operation = yield CallTransaction(step_name=self.key, fn=fn, checkpoint=self._complete)
+            body = watched(self._execution.claimed, self.key, fn)
+            operation = yield CallTransaction(
+                step_name=self.key, fn=body, checkpoint=self._complete
+            )
         except StorageInterrupted:
             raise
         except BaseException as error:  # whatever user code raises is the user's

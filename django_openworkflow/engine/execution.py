@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from django_openworkflow import instrumentation
 from django_openworkflow.engine.connections import current_connections
 from django_openworkflow.engine.control import LeaseLost, Release, Suspend
 from django_openworkflow.exceptions import (
@@ -68,6 +69,8 @@ class Execution:
 
     def cancel(self) -> None:
         """Tell the pass that its run was canceled."""
+        if not self._canceled.is_set():
+            instrumentation.cancel_noticed(self.claimed.lease.run_id)
         self._tell(self._canceled)
 
     def lose(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from django_openworkflow import conf, signals
+from django_openworkflow import conf, instrumentation, signals
 from django_openworkflow.cleanups import workflow_name_of
 from django_openworkflow.engine.async_pass import AsyncPass
 from django_openworkflow.engine.async_steps import AsyncStep
@@ -76,12 +76,13 @@ class Executor:
 
     def execute(self) -> None:
         """Do one pass. Raises neither what the workflow does nor a lost lease or database."""
-        with user_connections():
+        with user_connections(), instrumentation.executing(self._claimed) as watched:
             self._announce_start()
             try:
                 operation = self._settled(self._pass())
                 if operation is not None:
                     self.execution.submit(operation)
+                    watched.note(operation)
                     self._announce_end(operation)
             except _NOT_OURS:
                 return  # told so by the ledger; whoever holds the run now goes on with it
@@ -122,14 +123,16 @@ class Executor:
 
     async def aexecute(self, in_thread: InThread) -> None:
         """See ``execute``; ``in_thread`` runs what would block the loop."""
-        await in_thread(self._announce_start)
-        try:
-            operation = self._settled(await self._apass(in_thread))
-            if operation is not None:
-                await self.execution.asubmit(operation)
-                await in_thread(partial(self._announce_end, operation))
-        except _NOT_OURS:
-            return  # told so by the ledger; whoever holds the run now goes on with it
+        with instrumentation.executing(self._claimed) as watched:
+            await in_thread(self._announce_start)
+            try:
+                operation = self._settled(await self._apass(in_thread))
+                if operation is not None:
+                    await self.execution.asubmit(operation)
+                    watched.note(operation)
+                    await in_thread(partial(self._announce_end, operation))
+            except _NOT_OURS:
+                return  # told so by the ledger; whoever holds the run now goes on with it
 
     async def _apass(self, in_thread: InThread) -> Returned | Raised:
         execution = self.execution

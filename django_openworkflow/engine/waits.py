@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django_openworkflow.durations import one_year_after, to_moment, to_timedelta
 from django_openworkflow.engine.effects import Submit, WaitUntil
 from django_openworkflow.engine.history import moment_in
+from django_openworkflow.engine.watching import traced_child
 from django_openworkflow.exceptions import InvalidInput, StepFailed
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.names import is_printable, name_problem
@@ -203,13 +204,14 @@ def _run_child(
         return (yield from _resume_child(execution, pending))
     if pending is None:
         execution.begin(key)
+    child_id = new_id()
     yield WaitUntil(
         start=ops.ChildStarted(
             lease=execution.claimed.lease,
             attempt_id=pending.id if pending else new_id(),
             step_name=key,
-            child_id=new_id(),
-            child=child,
+            child_id=child_id,
+            child=traced_child(execution.claimed, child, child_id),
             timeout=timeout,
             resumed=pending is not None,
         )

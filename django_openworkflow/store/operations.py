@@ -98,6 +98,7 @@ class NewRun:
     available_at: datetime | timedelta | None = None
     deadline_at: datetime | timedelta | None = None
     has_cancel_hook: bool = False
+    context: dict[str, Any] | None = None  # of the trace that it belongs to
 
 
 class Verdict(enum.Enum):

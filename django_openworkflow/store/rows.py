@@ -21,6 +21,7 @@ def new_row(new_run: NewRun, **columns: Any) -> WorkflowRun:
         namespace_id=conf.namespace(),
         workflow_name=new_run.workflow_name,
         version=new_run.version,
+        context=new_run.context,
         input=decode(new_run.input),
         queue=new_run.queue,
         priority=new_run.priority,

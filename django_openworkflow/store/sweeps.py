@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Q
 
-from django_openworkflow import clock, conf
+from django_openworkflow import clock, conf, instrumentation
 from django_openworkflow.exceptions import WorkflowNotRegistered
 from django_openworkflow.models import WorkerProcess
 from django_openworkflow.retries import UNREGISTERED
@@ -72,6 +72,7 @@ def _fail(
         ]
         ending = list(condition.filter(pk__in=ready).values_list("pk", flat=True))
         store.runs.end_locked(ending, RunStatus.FAILED, error=error, **columns)
+    instrumentation.ended(ending, RunStatus.FAILED, using=store.using)
     return ending
 
 
