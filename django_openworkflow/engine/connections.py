@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import Error, connections
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -19,6 +19,7 @@ logger: Final = logging.getLogger(__name__)
 
 # How long a connection that answered is trusted before it is asked again.
 _TRUST_SECONDS: Final = 1.0
+_NO_RUN: Final = {"run_id": None, "workflow": None, "step": None}
 
 
 class UserConnections:
@@ -69,10 +70,11 @@ class UserConnections:
         del connections[alias]
         self._checked_at = float("-inf")
 
-    def roll_back_all(self) -> None:
-        """Throw away whatever user code has left open."""
+    def roll_back_all(self, facts: Mapping[str, str | None] = _NO_RUN) -> None:
+        """Throw away whatever user code has left open; ``facts`` say in the log whose code."""
         while alias := self.open_transaction():
-            logger.warning("A transaction left open on database %r was rolled back", alias)
+            message = "A transaction left open on database %r was rolled back"
+            logger.warning(message, alias, extra=facts)
             self.roll_back(alias)
 
 

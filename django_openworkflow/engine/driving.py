@@ -194,7 +194,11 @@ def call_transaction(execution: Execution, effect: CallTransaction) -> Any:
         if not is_committed:
             _heed_lost_connection(execution, using, error, opened)
             raise
-        logger.exception("Step %r has committed; what its commit called raised", effect.step_name)
+        logger.exception(
+            "Step %r has committed; what its commit called raised",
+            effect.step_name,
+            extra=execution.claimed.log_facts(step=effect.step_name),
+        )
     execution.heed(receipt)
     return operation
 

@@ -113,7 +113,7 @@ class Executor:
         alias = current_connections().open_transaction()
         if alias is None:
             return result
-        current_connections().roll_back_all()
+        current_connections().roll_back_all(self._claimed.log_facts())
         if isinstance(result, Raised):
             return result
         message = f'The workflow left a transaction open on database "{alias}"; it was rolled back'

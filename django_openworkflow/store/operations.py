@@ -47,6 +47,10 @@ class ClaimedRun:
     original_started_at: datetime | None
     is_first: bool  # nobody has claimed it since it was started
 
+    def log_facts(self, *, step: str | None = None) -> dict[str, str | None]:
+        """Return the ``extra`` of every log record about this run: never what it was given."""
+        return {"run_id": str(self.lease.run_id), "workflow": self.workflow_name, "step": step}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildOutcome:

@@ -216,7 +216,7 @@ class GroupLedger:
         """Write ticket by ticket, so that a bad one fails alone; give up at a lost connection."""
         is_alive = self._connection.connection is not None and self._connection.is_usable()
         if len(turn) == 1 or not is_alive:
-            logger.warning("The ledger's turn failed and is tried again: %s", error)
+            logger.warning("The ledger's turn failed and is tried again: %s", _first_line(error))
             self._connection.close()
             for ticket in turn:
                 ticket.answer(error=error)
@@ -278,6 +278,11 @@ def _worst(receipts: Sequence[Receipt]) -> Receipt:
         if receipt.verdict is not Verdict.ACCEPTED:
             return receipt
     return receipts[-1]
+
+
+def _first_line(error: Exception) -> str:
+    """Return what a database said, without the details: those may show the values of a row."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _is_passing(error: Exception) -> bool:

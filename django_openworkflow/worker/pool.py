@@ -46,6 +46,11 @@ def executors_of(store: Store, claimed: Sequence[ClaimedRun], ledger: Ledger) ->
         )
 
 
+def _log_failure(executor: Executor) -> None:
+    facts = executor.execution.claimed.log_facts()
+    logger.exception("Executing a run failed; it is left to its lease", extra=facts)
+
+
 class ExecutorPool:
     """Threads that are started as they are needed, and a loop when the first async run comes."""
 
@@ -75,7 +80,7 @@ class ExecutorPool:
         try:
             executor.execute()
         except BaseException:
-            logger.exception("Executing a run failed; it is left to its lease")
+            _log_failure(executor)
         finally:
             self._on_done(executor)
 
@@ -107,7 +112,7 @@ class ExecutorPool:
         try:
             await executor.aexecute(self._in_thread)
         except BaseException:
-            logger.exception("Executing a run failed; it is left to its lease")
+            _log_failure(executor)
         finally:
             self._on_done(executor)
 

@@ -209,10 +209,12 @@ class Worker:
     def _release_rest(self) -> None:
         """Hand on runs whose step outlived the grace time; their bodies end with the process."""
         for execution in self._leases.executions():
-            lease = execution.claimed.lease
+            lease, facts = execution.claimed.lease, execution.claimed.log_facts()
             execution.lose()
-            logger.warning("Run %s was released in the middle of a step", lease.run_id)
+            message = "Run %s was released in the middle of a step"
+            logger.warning(message, lease.run_id, extra=facts)
             try:
                 self._ledger.submit(RunReleased(lease=lease))
             except StorageInterrupted:
-                logger.warning("Run %s could not be released; its lease will run out", lease.run_id)
+                message = "Run %s could not be released; its lease will run out"
+                logger.warning(message, lease.run_id, extra=facts)
