@@ -6,6 +6,7 @@ import hypothesis
 import pytest
 from django.db import DEFAULT_DB_ALIAS, connection
 
+from django_openworkflow import instrumentation
 from django_openworkflow.store.base import Store
 
 # A test that meets a database or a busy machine must not fail for being slow.
@@ -21,3 +22,9 @@ def pytest_report_header() -> str:
 def store() -> Store:
     """The verbs of a worker, on the default database."""
     return Store(DEFAULT_DB_ALIAS)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_looks_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the observers that a test installs, for good in a real process, go with it."""
+    monkeypatch.setattr(instrumentation, "_observers", ())

@@ -18,6 +18,7 @@ from django.utils import autoreload
 
 from django_openworkflow.management.arguments import names, positive, seconds
 from django_openworkflow.management.command import WorkflowCommand
+from django_openworkflow.management.metrics import address, metrics_served
 from django_openworkflow.management.output import flatten
 from django_openworkflow.registry import registry
 from django_openworkflow.worker.worker import Worker, WorkerOptions
@@ -46,6 +47,12 @@ class Command(WorkflowCommand):
             "--until-idle", action="store_true", help="exit when nothing is due within a second"
         )
         parser.add_argument(
+            "--metrics-port",
+            type=address,
+            metavar="[HOST:]PORT",
+            help="answer Prometheus there; several processes take the ports from this one on",
+        )
+        parser.add_argument(
             "--reload", action="store_true", help="start anew when code changes; for development"
         )
 
@@ -64,7 +71,8 @@ class Command(WorkflowCommand):
         self._install_handlers(worker)
         if options["verbosity"]:
             self.stdout.write(self._greeting(worker))
-        worker.run(until_idle=options["until_idle"], once=options["once"])
+        with metrics_served(options["metrics_port"], using=worker.options.using):
+            worker.run(until_idle=options["until_idle"], once=options["once"])
         if options["verbosity"]:
             self.stdout.write(f"Worker {worker.name} stopped after {worker.executed} passes.")
 

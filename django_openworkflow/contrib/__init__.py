@@ -1,0 +1,1 @@
+"""Doors that are optional: each needs a package of its own, and nothing imports them."""
