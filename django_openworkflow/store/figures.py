@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Sum
 
@@ -134,3 +134,9 @@ def canceled_at(ids: Collection[UUID], *, using: str) -> dict[UUID, datetime]:
     """Return when each of these runs was canceled; those that are not are left out."""
     runs = WorkflowRun._base_manager.using(using).filter(pk__in=ids, status=RunStatus.CANCELED)
     return {pk: at for pk, at in runs.values_list("pk", "finished_at") if at is not None}
+
+
+def contexts(ids: Collection[UUID], *, using: str) -> list[Any]:
+    """Return what these runs carry as their ``context``, in no order."""
+    runs = WorkflowRun._base_manager.using(using).filter(pk__in=ids, context__isnull=False)
+    return list(runs.values_list("context", flat=True))
