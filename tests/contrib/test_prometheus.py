@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ from django.test import Client, override_settings
 from prometheus_client import CollectorRegistry
 
 from django_openworkflow import RetryPolicy, Step, clock, workflow
-from django_openworkflow.contrib.prometheus import Meters, TableCollector
+from django_openworkflow.contrib.prometheus import Meters, TableCollector, tables
 from django_openworkflow.contrib.prometheus.scraping import meters, serving
 from django_openworkflow.models import WorkflowRun
 from django_openworkflow.store import figures
@@ -75,16 +76,40 @@ def test_the_tables_numbers_have_the_originals_name_and_ours() -> None:
 
 
 @pytest.mark.django_db
-def test_the_database_is_asked_once_in_a_while_however_many_scrape() -> None:
+def test_the_database_is_asked_once_in_a_while_however_many_scrape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     patient, eager = TableCollector(), TableCollector(kept_seconds=0)
     for collector in (patient, eager):
         scrape(collector)
     WorkflowRunFactory.create()
+    monkeypatch.setattr(eager, "_good_until", 0.0)  # its rest is over
     found = [
         value(scrape(collector), "openworkflow_workflow_runs", status="pending")
         for collector in (patient, eager)
     ]
     assert found == [0, 1]
+
+
+def test_a_slow_database_is_left_in_peace_for_a_hundred_times_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock_now = [100.0]
+
+    def slow(_using: str) -> None:
+        clock_now[0] += 0.25
+        raise OperationalError
+
+    monkeypatch.setattr(tables, "time", SimpleNamespace(monotonic=lambda: clock_now[0]))
+    monkeypatch.setattr(figures, "read", slow)
+    collector = TableCollector()
+    scrape(collector)
+    clock_now[0] = 124.9
+    scrape(collector)
+    assert clock_now[0] == 124.9
+    clock_now[0] = 125.1
+    scrape(collector)
+    assert clock_now[0] > 125.1
 
 
 def test_a_database_that_is_away_is_one_number_and_no_error(

@@ -24,20 +24,23 @@ if TYPE_CHECKING:
 logger: Final = logging.getLogger(__name__)
 
 _KEPT_SECONDS: Final = 5.0
+_REST: Final = 100  # times as long as the last answer took, the database is left in peace
 
 
 class TableCollector(Collector):
     """Collects the numbers of the project's namespace, on the calling thread's connection.
 
-    However many scrapers there are, the database is asked once in ``kept_seconds``. When it does
-    not answer, ``openworkflow_database_up`` is 0 and stands alone.
+    However many scrapers there are, a process asks the database once in ``kept_seconds``, and
+    for a hundredth of the time at most. When it does not answer, ``openworkflow_database_up`` is 0
+    and stands alone.
     """
 
     def __init__(self, using: str | None = None, *, kept_seconds: float = _KEPT_SECONDS) -> None:
         self._using = using
         self._kept_seconds = kept_seconds
         self._mutex = threading.Lock()
-        self._read: tuple[float, Figures | None] | None = None
+        self._read: Figures | None = None
+        self._good_until = 0.0
 
     def describe(self) -> Iterable[Metric]:
         """Describe nothing, so that registering asks the database nothing."""
@@ -56,9 +59,12 @@ class TableCollector(Collector):
 
     def _figures(self) -> Figures | None:
         with self._mutex:
-            if self._read is None or time.monotonic() - self._read[0] > self._kept_seconds:
-                self._read = (time.monotonic(), self._ask())
-            return self._read[1]
+            begun_at = time.monotonic()
+            if begun_at >= self._good_until:
+                self._read = self._ask()
+                took = time.monotonic() - begun_at
+                self._good_until = begun_at + max(self._kept_seconds, _REST * took)
+            return self._read
 
     def _ask(self) -> Figures | None:
         try:
