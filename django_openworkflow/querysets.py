@@ -5,10 +5,9 @@ Lock order, here and in the store: runs in ascending id, then step attempts, the
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from django.db import models, transaction
 
@@ -42,10 +41,6 @@ if TYPE_CHECKING:
     from django_openworkflow.models import (
         WorkflowRun,
     )
-
-# How often a cascade lets go of its locks and takes the grown family in order, before it locks what
-# is still being started out of order.
-_ORDERED_ROUNDS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,29 +220,16 @@ class WorkflowRunQuerySet(TransitionQuerySet):
     def _lock_families(self, chosen: set[UUID], *, cascade: bool) -> dict[UUID, str]:
         """Lock the chosen runs, their parents and, for a cascade, all descendants, in id order.
 
-        A child that is inserted while the locks are being taken may have an id below one already
-        held. So the locks are given back (a savepoint's rollback releases them) and all are taken
-        again in order, until a second look finds nobody new: a locked parent starts no child.
+        A locked parent starts no child, so a family that is locked whole has stopped growing.
         """
         if not cascade:
-            return self._lock_with_parents(chosen)
-        for _ in range(_ORDERED_ROUNDS):
-            family = chosen | self.descendant_ids(chosen)
-            with suppress(_FamilyGrewError), transaction.atomic(using=self.db):
-                statuses = self._lock_with_parents(family)
-                if self.descendant_ids(chosen) <= family:
-                    return statuses
-                raise _FamilyGrewError
-        statuses = {}
-        while late := (chosen | self.descendant_ids(chosen)) - statuses.keys():
-            statuses |= self._lock_with_parents(late) or dict.fromkeys(late, "")
-        return statuses
+            return dict(self.lock_runs(self._with_parents(chosen)))
+        return self.lock_growing(lambda: self._with_parents(chosen | self.descendant_ids(chosen)))
 
-    def _lock_with_parents(self, ids: set[UUID]) -> dict[UUID, str]:
-        parents = self._gather(
+    def _with_parents(self, ids: set[UUID]) -> set[UUID]:
+        return ids | self._gather(
             ids, lambda rows: rows.values_list("parent_step_attempt__workflow_run_id", flat=True)
         )
-        return dict(self.lock_runs(ids | parents))
 
     # --- retry ----------------------------------------------------------------------------------
 
@@ -262,25 +244,28 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         """
         run = self.fetch(run_or_id)
         run_id, original_id = run.pk, run.cleanup_of_id
+        fixed = {pk for pk in (run_id, original_id) if pk is not None}
         with write_transaction(self.db):
-            locked = dict(self.lock_runs({run_id} | ({original_id} if original_id else set())))
+            # A step that ends late starts its clean-up under the run's lock, so none appears later.
+            locked = self.lock_growing(lambda: fixed | self._cleanup_ids(run_id))
             status = locked.get(run_id)
-            # Looked up under the run's lock: a step that ends late starts its clean-up under it.
-            cleanups_of = self.unfiltered().filter(cleanup_of=run_id)
-            cleanup_ids = set(cleanups_of.values_list("pk", flat=True))
-            statuses = set(dict(self.lock_runs(cleanup_ids)).values())
             if status is None:
                 raise RunNotFound(run_id)
+            cleanups = {pk: locked[pk] for pk in locked.keys() - fixed}
             # A clean-up makes sense only for as long as the run it cleans up after is canceled.
             is_wanted = original_id is None or locked.get(original_id) == RunStatus.CANCELED
-            if status not in RETRYABLE or not statuses.isdisjoint(ACTIVE) or not is_wanted:
+            is_cleaned_up = set(cleanups.values()).isdisjoint(ACTIVE)
+            if status not in RETRYABLE or not is_cleaned_up or not is_wanted:
                 raise RunNotRetryable(run_id, status)
-            self.reopen_locked(run_id, cleanup_ids)
+            self.reopen_locked(run_id, set(cleanups))
             send = partial(self.announce, signals.run_retried, (run_id,))
             transaction.on_commit(send, using=self.db, robust=True)
         return self.fetch(run_id)
 
     retry.alters_data = True  # type: ignore[attr-defined]
+
+    def _cleanup_ids(self, run_id: UUID) -> set[UUID]:
+        return set(self.unfiltered().filter(cleanup_of=run_id).values_list("pk", flat=True))
 
     # --- helpers --------------------------------------------------------------------------------
 
@@ -309,10 +294,6 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         for chunk in chunks(sorted(ids)):
             found.update(column(self.unfiltered().filter(pk__in=chunk)))
         return found - {None}
-
-
-class _FamilyGrewError(Exception):
-    """A child was started while its family was being locked: give the locks back."""
 
 
 def _sort_out(chosen: set[UUID], statuses: dict[UUID, str]) -> CancelOutcome:

@@ -5,9 +5,10 @@ Lock order: runs in ascending id, then step attempts, then signal deliveries.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.db.models import Case, F, Q, When
 
 from django_openworkflow import clock
@@ -21,7 +22,7 @@ from django_openworkflow.states import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from uuid import UUID
 
     from django.dispatch import Signal
@@ -66,6 +67,27 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
                 )
                 .values_list("pk", "status")
             )
+
+    def lock_growing(self, look: Callable[[], set[UUID]]) -> dict[UUID, str]:
+        """Lock what ``look`` finds until it finds nothing more; return the statuses as locked.
+
+        A run that appears while the others are being locked may have an id below one already held.
+        Nobody waits for it holding those: it is locked at once, or all locks are given back (a
+        savepoint's rollback releases them) and taken again in order. There is no last try, as that
+        would have to break the order: a round fails only because somebody else got further.
+        """
+        while True:
+            with suppress(_TakeAllAgain), transaction.atomic(using=self.db):
+                wanted = look()
+                statuses = dict(self.lock_runs(wanted))
+                while late := look() - wanted:
+                    is_in_order = not wanted or min(late) > max(wanted)
+                    found = dict(self.lock_runs(late, skip_locked=not is_in_order))
+                    if len(found) < len(late):
+                        raise _TakeAllAgain
+                    statuses |= found
+                    wanted |= late
+                return statuses
 
     def descendant_ids(self, ids: Iterable[UUID]) -> set[UUID]:
         """Return the ids of all runs below these, level by level, whatever their status."""
@@ -187,6 +209,10 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
         related: Any = self.model._meta.get_field("step_attempts").related_model
         attempts: models.QuerySet[StepAttempt] = related._base_manager.using(self.db)
         return attempts
+
+
+class _TakeAllAgain(Exception):
+    """A run that appeared late is held by somebody else: give all locks back."""
 
 
 def chunks(ids: list[UUID]) -> Iterator[list[UUID]]:
