@@ -27,7 +27,7 @@ from django_openworkflow.states import (
     CancelSource,
     RunStatus,
 )
-from django_openworkflow.transactions import write_transaction
+from django_openworkflow.transactions import in_write_transaction
 from django_openworkflow.transitions import (
     PARKED,
     TransitionQuerySet,
@@ -190,27 +190,33 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         transaction. Raises ``InvalidInput`` for a reason or actor that cannot be stored.
         """
         note = CancelNote(reason=reason, actor=actor, source=source)
-        with instrumentation.canceling(self.db) as watched, write_transaction(self.db):
-            chosen: set[UUID] = set(self.values_list("pk", flat=True))
-            statuses = self._lock_families(chosen, cascade=cascade)
-            outcome = _sort_out(chosen, statuses)
-            self._cancel_locked(outcome.canceled, note.columns())
-            if cascade:
-                roots = {*outcome.canceled, *outcome.already_canceled}
-                below = self.descendant_ids(roots) - chosen
-                outcome.children_canceled.extend(
-                    sorted(pk for pk in below if statuses.get(pk) in ACTIVE)
-                )
-                columns = note.columns(CancelSource.CASCADE)
-                self._cancel_locked(outcome.children_canceled, columns)
-            if any(statuses[pk] == RunStatus.RUNNING for pk in outcome.all_canceled()):
-                notices.notify_canceled(self.db)
-            self._announce_canceled(outcome, note)
+        with instrumentation.canceling(self.db) as watched:
+            outcome = in_write_transaction(
+                self.db, lambda: self._cancel_active(note, cascade=cascade)
+            )
             watched.note(outcome)
         return outcome
 
     cancel_active.alters_data = True  # type: ignore[attr-defined]
     cancel_active.queryset_only = True  # type: ignore[attr-defined]
+
+    def _cancel_active(self, note: CancelNote, *, cascade: bool) -> CancelOutcome:
+        chosen: set[UUID] = set(self.values_list("pk", flat=True))
+        statuses = self._lock_families(chosen, cascade=cascade)
+        outcome = _sort_out(chosen, statuses)
+        self._cancel_locked(outcome.canceled, note.columns())
+        if cascade:
+            roots = {*outcome.canceled, *outcome.already_canceled}
+            below = self.descendant_ids(roots) - chosen
+            outcome.children_canceled.extend(
+                sorted(pk for pk in below if statuses.get(pk) in ACTIVE)
+            )
+            columns = note.columns(CancelSource.CASCADE)
+            self._cancel_locked(outcome.children_canceled, columns)
+        if any(statuses[pk] == RunStatus.RUNNING for pk in outcome.all_canceled()):
+            notices.notify_canceled(self.db)
+        self._announce_canceled(outcome, note)
+        return outcome
 
     def _cancel_locked(self, ids: list[UUID], columns: dict[str, str]) -> None:
         self.end_locked(ids, RunStatus.CANCELED, **columns)
@@ -243,26 +249,27 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         Sends ``run_retried`` after commit. Joins the caller's transaction.
         """
         run = self.fetch(run_or_id)
-        run_id, original_id = run.pk, run.cleanup_of_id
-        fixed = {pk for pk in (run_id, original_id) if pk is not None}
-        with write_transaction(self.db):
-            # A step that ends late starts its clean-up under the run's lock, so none appears later.
-            locked = self.lock_growing(lambda: fixed | self._cleanup_ids(run_id))
-            status = locked.get(run_id)
-            if status is None:
-                raise RunNotFound(run_id)
-            cleanups = {pk: locked[pk] for pk in locked.keys() - fixed}
-            # A clean-up makes sense only for as long as the run it cleans up after is canceled.
-            is_wanted = original_id is None or locked.get(original_id) == RunStatus.CANCELED
-            is_cleaned_up = set(cleanups.values()).isdisjoint(ACTIVE)
-            if status not in RETRYABLE or not is_cleaned_up or not is_wanted:
-                raise RunNotRetryable(run_id, status)
-            self.reopen_locked(run_id, set(cleanups))
-            send = partial(self.announce, signals.run_retried, (run_id,))
-            transaction.on_commit(send, using=self.db, robust=True)
-        return self.fetch(run_id)
+        in_write_transaction(self.db, lambda: self._retry(run.pk, run.cleanup_of_id))
+        return self.fetch(run.pk)
 
     retry.alters_data = True  # type: ignore[attr-defined]
+
+    def _retry(self, run_id: UUID, original_id: UUID | None) -> None:
+        fixed = {run_id} if original_id is None else {run_id, original_id}
+        # A step that ends late starts its clean-up under the run's lock, so none appears later.
+        locked = self.lock_growing(lambda: fixed | self._cleanup_ids(run_id))
+        status = locked.get(run_id)
+        if status is None:
+            raise RunNotFound(run_id)
+        cleanups = {pk: locked[pk] for pk in locked.keys() - fixed}
+        # A clean-up makes sense only for as long as the run it cleans up after is canceled.
+        is_wanted = original_id is None or locked.get(original_id) == RunStatus.CANCELED
+        is_cleaned_up = set(cleanups.values()).isdisjoint(ACTIVE)
+        if status not in RETRYABLE or not is_cleaned_up or not is_wanted:
+            raise RunNotRetryable(run_id, status)
+        self.reopen_locked(run_id, set(cleanups))
+        send = partial(self.announce, signals.run_retried, (run_id,))
+        transaction.on_commit(send, using=self.db, robust=True)
 
     def _cleanup_ids(self, run_id: UUID) -> set[UUID]:
         return set(self.unfiltered().filter(cleanup_of=run_id).values_list("pk", flat=True))

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 # A statement that writes takes SQLite's write lock even when it matches no row.
 # Source: https://www.sqlite.org/lang_transaction.html ("DEFERRED")
 _TAKE_WRITE_LOCK: Final = "UPDATE django_openworkflow_workflowrun SET status = status WHERE 1 = 0"
+
+# How often a transaction of ours is begun again after the database has broken it up.
+_MOST_TRIES: Final = 5
+# How a victim of a deadlock is told: PostgreSQL's SQLSTATE, and the number of MariaDB and MySQL.
+_DEADLOCK_STATE: Final = "40P01"
+_DEADLOCK_NUMBER: Final = 1213
+
+_Result = TypeVar("_Result")
 
 
 @contextmanager
@@ -31,6 +39,31 @@ def write_transaction(using: str) -> Iterator[None]:
             with connection.cursor() as cursor:
                 cursor.execute(_TAKE_WRITE_LOCK)
         yield
+
+
+def in_write_transaction(using: str, work: Callable[[], _Result]) -> _Result:
+    """Do ``work`` in a write transaction; again, if the database broke it up to end a deadlock.
+
+    The engine's verbs take their locks in one order, so no two of them wait for each other. But a
+    transaction of the project's may use several verbs, or lock rows of its own. A victim that has
+    joined the caller's transaction cannot be repeated here: the error is the caller's.
+    """
+    tries = 1 if connections[using].in_atomic_block else _MOST_TRIES
+    while True:
+        tries -= 1
+        try:
+            with write_transaction(using):
+                return work()
+        except OperationalError as error:
+            if not tries or not is_deadlock(error):
+                raise
+
+
+def is_deadlock(error: BaseException) -> bool:
+    """Whether the database chose this statement to break up a deadlock."""
+    cause = error.__cause__ or error
+    is_told_by_state = getattr(cause, "sqlstate", None) == _DEADLOCK_STATE
+    return is_told_by_state or cause.args[:1] == (_DEADLOCK_NUMBER,)
 
 
 @contextmanager

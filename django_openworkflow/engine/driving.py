@@ -17,6 +17,7 @@ from django_openworkflow.engine.effects import CallBody, CallTransaction, Submit
 from django_openworkflow.engine.execution import current_body, in_branch
 from django_openworkflow.exceptions import InvalidInput, StepCallRefused
 from django_openworkflow.store.operations import Receipt, StorageInterrupted, Verdict
+from django_openworkflow.transactions import is_deadlock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -175,6 +176,8 @@ def call_transaction(execution: Execution, effect: CallTransaction) -> Any:
 
     The fenced checkpoint is the last statement: if the run was canceled or lost meanwhile, all is
     rolled back. When the reply to the commit is lost, the database is asked what became of it.
+    The fence may meet somebody who waits for rows that the body has locked; if the database breaks
+    up this side of such a deadlock, the transaction begins again, with nothing held against it.
     """
     using = conf.get_settings().DATABASE
     operation: StepCompleted | None = None
@@ -192,6 +195,8 @@ def call_transaction(execution: Execution, effect: CallTransaction) -> Any:
     except Exception as error:
         is_committed = operation is not None and execution.ledger.is_completed(operation.attempt_id)
         if not is_committed:
+            if operation is not None and is_deadlock(error):  # not the body's: all of it again
+                return call_transaction(execution, effect)
             _heed_lost_connection(execution, using, error, opened)
             raise
         logger.exception(

@@ -17,7 +17,7 @@ from django.db.models import CASCADE, SET_NULL, Count
 
 from django_openworkflow.models import SignalDelivery, StepAttempt, WorkflowRun
 from django_openworkflow.states import ACTIVE, TERMINAL
-from django_openworkflow.transactions import write_transaction
+from django_openworkflow.transactions import in_write_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -92,8 +92,7 @@ class Retention:
         """Delete the next batch above this id in a transaction of its own."""
         if self.dry_run:
             return self._batch(after)
-        with write_transaction(self.using):
-            return self._batch(after)
+        return in_write_transaction(self.using, lambda: self._batch(after))
 
     def _batch(self, after: UUID | None) -> Batch:
         picked = self._within_size(self._pick(after))

@@ -8,6 +8,7 @@ Source: the original's ``sendSignal``, for the rows written.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connections
@@ -19,7 +20,7 @@ from django_openworkflow.models import BufferedSignal, SignalDelivery, StepAttem
 from django_openworkflow.models.fields import SignalAddress
 from django_openworkflow.serialization import decode
 from django_openworkflow.states import ACTIVE, StepKind, StepStatus
-from django_openworkflow.transactions import write_transaction
+from django_openworkflow.transactions import in_write_transaction, write_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,20 +45,26 @@ def send(
     senders take turns by an advisory lock, or by SQLite's write lock. ``buffered``: if nobody
     waits, the signal is kept for the next step that does.
     """
-    with write_transaction(using):
-        if key is not None:
-            _lock_key(signal, key, using)
-            if (earlier := received_before(using, signal, key)) is not None:
-                return earlier
-        locked = set(dict(_runs(using).lock_runs(waiting_run_ids(using, signal))))
-        received = deliver_locked(using, signal, decode(data), key=key, locked=locked)
-        if buffered and not received:
-            BufferedSignal._base_manager.using(using).create(
-                namespace_id=conf.namespace(),
-                signal=signal,
-                data=decode(data),
-                sender_idempotency_key=key,
-            )
+    work = partial(_send, signal, data, key=key, buffered=buffered, using=using)
+    return in_write_transaction(using, work)
+
+
+def _send(
+    signal: str, data: str | None, *, key: str | None, buffered: bool, using: str
+) -> list[UUID]:
+    if key is not None:
+        _lock_key(signal, key, using)
+        if (earlier := received_before(using, signal, key)) is not None:
+            return earlier
+    locked = set(dict(_runs(using).lock_runs(waiting_run_ids(using, signal))))
+    received = deliver_locked(using, signal, decode(data), key=key, locked=locked)
+    if buffered and not received:
+        BufferedSignal._base_manager.using(using).create(
+            namespace_id=conf.namespace(),
+            signal=signal,
+            data=decode(data),
+            sender_idempotency_key=key,
+        )
     return received
 
 
@@ -163,10 +170,11 @@ def deliver_buffered(using: str) -> int:
 
 
 def _deliver_one(using: str, buffered_id: UUID, run_id: UUID) -> int:
+    skip_locked = connections[using].features.has_select_for_update_skip_locked
     with write_transaction(using):
-        locked = set(dict(_runs(using).lock_runs([run_id])))
+        locked = set(dict(_runs(using).lock_runs([run_id], skip_locked=skip_locked)))
         rows = BufferedSignal.objects.db_manager(using).filter(pk=buffered_id)
-        row = rows.select_for_update().first()
+        row = rows.select_for_update(skip_locked=skip_locked).first()
         if row is None:
             return 0
         key = row.sender_idempotency_key

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db.models import Q
+from django.db import connections
 
 from django_openworkflow import clock, conf, instrumentation
 from django_openworkflow.exceptions import WorkflowNotRegistered
@@ -118,7 +118,13 @@ def _known_to_others(store: Store) -> set[tuple[str, str | None]]:
 
 
 def forget_dead_workers(store: Store) -> None:
-    """Delete the rows of workers that have not been heard of for a day."""
-    day = timedelta(days=1)
-    gone = Q(heartbeat_at__lt=clock.moment(plus=-day))
-    WorkerProcess.objects.db_manager(store.using).filter(gone).delete()
+    """Delete the rows of workers that have not been heard of for a day.
+
+    Several workers may do so at a time: each deletes what no other one has locked.
+    """
+    rows = WorkerProcess.objects.db_manager(store.using).all()
+    gone = rows.filter(heartbeat_at__lt=clock.moment(plus=-timedelta(days=1)))
+    skip_locked = connections[store.using].features.has_select_for_update_skip_locked
+    with write_transaction(store.using):
+        locked = gone.order_by("pk").select_for_update(skip_locked=skip_locked)
+        rows.filter(pk__in=list(locked.values_list("pk", flat=True))).delete()

@@ -63,6 +63,22 @@ def test_a_run_that_did_not_get_to_its_end_is_lost(
     assert wrong(effects, terminal) == {"lost_runs": 1}
 
 
+@pytest.mark.parametrize(("fate", "lost"), [("canceled", {}), ("completed", {"lost_runs": 1})])
+def test_a_parent_may_fail_because_its_child_was_canceled(
+    fate: str, lost: dict[str, int], run: WorkflowRun, effects: Effects, terminal: Terminal
+) -> None:
+    parent = WorkflowRunFactory.create(failed=True)
+    child = WorkflowRunFactory.create(**{fate: True})
+    StepAttemptFactory.create(
+        workflow_run=parent,
+        kind="workflow",
+        failed=True,
+        child_workflow_run=child,
+        child_workflow_run_namespace_id="default",
+    )
+    assert wrong(effects, terminal) == lost
+
+
 def test_a_wrong_output(run: WorkflowRun, effects: Effects, terminal: Terminal) -> None:
     WorkflowRun.objects.filter(pk=run.pk).update(output=["a", "b"])
     assert wrong(effects, terminal) == {"wrong_outputs": 1}
