@@ -94,7 +94,7 @@ def encode(value: object, *, what: str, limit: int | None = None) -> str | None:
 
 def decode(text: str | None) -> Any:
     """Return the value of a JSON text, None for SQL NULL and for JSON's null alike."""
-    return None if text is None else json.loads(text, cls=PayloadDecoder)
+    return None if text is None else _DECODER.decode(text)
 
 
 def _read_integer(digits: str) -> int | float:
@@ -105,6 +105,7 @@ def _read_integer(digits: str) -> int | float:
 
 
 _ENCODER: Final = PayloadEncoder()
+_DECODER: Final = PayloadDecoder()
 
 
 def _canonical(value: object, what: str, limit: int) -> str:

@@ -13,6 +13,7 @@ from django_openworkflow.registry import registry
 from django_openworkflow.store import signalling, sweeps
 from django_openworkflow.store.announcements import announce_run
 from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import StorageInterrupted
 from django_openworkflow.worker.ledger import DirectLedger
 from django_openworkflow.worker.pool import executors_of
@@ -36,7 +37,7 @@ def run_until_idle(*, max_seconds: float = 60.0) -> int:
     without waiting for what is due later (see ``advance``). Raises ``TimeoutError`` when it is
     not done after ``max_seconds``, as with a workflow that never ends.
     """
-    store = Store(conf.get_settings().DATABASE)
+    store = store_for(conf.get_settings().DATABASE)
     ends_at = time.monotonic() + max_seconds
     passes = 0
     while True:

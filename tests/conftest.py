@@ -8,6 +8,7 @@ from django.db import DEFAULT_DB_ALIAS, connection
 
 from django_openworkflow import instrumentation
 from django_openworkflow.store.base import Store
+from django_openworkflow.store.factory import store_for
 
 # A test that meets a database or a busy machine must not fail for being slow.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -21,7 +22,7 @@ def pytest_report_header() -> str:
 @pytest.fixture
 def store() -> Store:
     """The verbs of a worker, on the default database."""
-    return Store(DEFAULT_DB_ALIAS)
+    return store_for(DEFAULT_DB_ALIAS)
 
 
 @pytest.fixture(autouse=True)

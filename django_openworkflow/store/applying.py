@@ -16,7 +16,6 @@ from django_openworkflow.store.operations import (
     StepFailed,
     Verdict,
 )
-from django_openworkflow.store.turns import Locked, TurnRows
 from django_openworkflow.transactions import write_transaction
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from django_openworkflow.store.operations import Lease, Operation
+    from django_openworkflow.store.turns import Locked, TurnRows
 
 _WRITERS: Final[dict[type, Callable[[TurnRows, Any], Any]]] = {
     **step_writes.WRITERS,
@@ -41,18 +41,20 @@ class Turn:
     are answered ``BUSY``.
     """
 
-    def __init__(self, using: str, operations: Sequence[Operation], *, wait: bool) -> None:
-        self._using = using
+    def __init__(self, rows: TurnRows, operations: Sequence[Operation], *, wait: bool) -> None:
+        self._rows = rows
+        self._using = rows.using
         self._operations = operations
         self._wait = wait
         self._receivers: dict[int, set[UUID]] = {}
-        self._rows = TurnRows(using)
 
     def write(self) -> list[Receipt]:
         """Apply all operations; return a receipt for each, in order."""
         with write_transaction(self._using):
             self._rows.lock(self._wanted(), wait=self._wait)
-            return [self._apply(operation) for operation in self._operations]
+            receipts = [self._apply(operation) for operation in self._operations]
+            self._finish()
+        return receipts
 
     def _wanted(self) -> set[UUID]:
         """Return the ids of all runs that the operations write to."""
@@ -70,10 +72,18 @@ class Turn:
         verdict = self._judge(operation)
         value = None
         if verdict is Verdict.ACCEPTED:
-            value = _WRITERS[type(operation)](self._rows, operation)
+            value = self._accept(operation)
         elif isinstance(operation, StepCompleted | StepFailed) and self._has_ended(operation.lease):
+            self._finish()
             step_writes.keep_late_outcome(self._rows, operation)
         return Receipt(verdict=verdict, at=self._rows.now, value=value)
+
+    def _accept(self, operation: Operation) -> Any:
+        """Write an operation whose lease holds, and return the value of its receipt."""
+        return _WRITERS[type(operation)](self._rows, operation)
+
+    def _finish(self) -> None:
+        """Write what ``_accept`` has put off."""
 
     def _has_ended(self, lease: Lease) -> bool:
         """Whether the run was ended, by a cancel or a deadline, while its step was in flight."""

@@ -29,6 +29,7 @@ from django_openworkflow.store.operations import (
     Receipt,
     Verdict,
 )
+from django_openworkflow.store.turns import TurnRows
 from django_openworkflow.transactions import write_transaction
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ class Store:
 
     def apply(self, operations: Sequence[Operation], *, wait: bool = False) -> list[Receipt]:
         """Write the operations of many runs in one transaction; see ``Turn``."""
-        return Turn(self.using, operations, wait=wait).write()
+        return Turn(TurnRows(self.using), operations, wait=wait).write()
 
     def load_history(self, run_ids: Collection[UUID]) -> dict[UUID, list[Attempt]]:
         """Return the step attempts of these runs in replay order; see ``histories``."""
@@ -248,10 +249,8 @@ class Store:
                 updated_at=clock.moment(now),
             )
         return {
-            lease: _verdict_of_lease(
-                owners.get(lease.run_id, (None, None))[1],
-                kept=lease in kept,
-                locked=lease.run_id in locked,
+            lease: verdict_of_lease(
+                lease, *owners.get(lease.run_id, (None, None)), locked=lease.run_id in locked
             )
             for lease in wanted
         }
@@ -304,7 +303,10 @@ def _claimed_run(row: dict[str, Any], worker_id: str, claimed_at: datetime) -> C
     )
 
 
-def _verdict_of_lease(status: str | None, *, kept: bool, locked: bool) -> Verdict:
-    if kept:
+def verdict_of_lease(
+    lease: Lease, owner: str | None, status: str | None, *, locked: bool
+) -> Verdict:
+    """Judge a lease by its run's row; without the row's lock it was not extended."""
+    if (owner, status) == (lease.worker_id, RunStatus.RUNNING):
         return Verdict.ACCEPTED if locked else Verdict.BUSY
     return Verdict.CANCELED if status == RunStatus.CANCELED else Verdict.LOST

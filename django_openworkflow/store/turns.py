@@ -13,7 +13,7 @@ from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.states import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import KeysView
+    from collections.abc import Iterable, KeysView
     from uuid import UUID
 
     from django.db.models import QuerySet
@@ -61,8 +61,14 @@ class TurnRows:
 
     def lock(self, ids: set[UUID], *, wait: bool) -> None:
         """Lock runs in ascending id; without ``wait`` leave out those that somebody else holds."""
+        rows = self._lock(ids, wait=wait)
+        self._locked = {pk: Locked(status, owner, crashes) for pk, status, owner, crashes in rows}
+        self.now = clock.read(self.using)
+
+    def _lock(self, ids: set[UUID], *, wait: bool) -> Iterable[tuple[UUID, str, str | None, int]]:
+        """Yield the id, status, owner and crashes of the rows that were locked."""
         features = connections[self.using].features
-        rows = (
+        return (
             self.runs.filter(pk__in=sorted(ids))
             .order_by("pk")
             .select_for_update(
@@ -71,8 +77,6 @@ class TurnRows:
             )
             .values_list("pk", "status", "worker_id", "crashes")
         )
-        self._locked = {pk: Locked(status, owner, crashes) for pk, status, owner, crashes in rows}
-        self.now = clock.read(self.using)
 
     def get(self, run_id: UUID) -> Locked | None:
         """Return a locked row."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from django_openworkflow import conf
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.registry import registry
-from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.base import ClaimRequest
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import RunReleased, StorageInterrupted
 from django_openworkflow.store.workers import WorkerRecord
 from django_openworkflow.transactions import borrowed, private_connection
@@ -67,7 +68,7 @@ class Worker:
         self.options = options
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self.executed = 0
-        self._store = Store(options.using)
+        self._store = store_for(options.using)
         self._connection = private_connection(options.using)
         self._ledger = GroupLedger(self._store, lease_seconds=options.lease_seconds)
         self._leases = Leases()

@@ -11,7 +11,7 @@ import pytest
 
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.models import StepAttempt, WorkflowRun
-from django_openworkflow.store.base import Store
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import (
     ChildStarted,
     Lease,
@@ -84,7 +84,7 @@ every_operation = pytest.mark.parametrize(
 
 def write(*operations: Operation, wait: bool = True) -> list[Receipt]:
     """Write one turn."""
-    return Store("default").apply(operations, wait=wait)
+    return store_for("default").apply(operations, wait=wait)
 
 
 def verdict(*operations: Operation, wait: bool = True) -> Verdict:

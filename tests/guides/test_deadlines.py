@@ -7,7 +7,7 @@ import pytest
 from django_openworkflow import RetryPolicy, Step, Workflow, workflow
 from django_openworkflow.exceptions import WorkflowFailed
 from django_openworkflow.models import WorkflowRun
-from django_openworkflow.store.base import Store
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.sweeps import fail_overdue
 from django_openworkflow.testing import advance, run_until_idle
 from tests.guides.playing import failing, later, outcome
@@ -68,7 +68,7 @@ def test_a_retry_that_would_come_too_late_does_not_take_place() -> None:
 def test_the_body_in_flight_at_the_deadline_keeps_its_outcome() -> None:
     def slow() -> str:
         advance("1h")
-        assert len(fail_overdue(Store("default"))) == 1  # as a worker does meanwhile
+        assert len(fail_overdue(store_for("default"))) == 1  # as a worker does meanwhile
         return "done"
 
     calls: list[int] = []

@@ -16,7 +16,8 @@ from django_openworkflow import send_signal
 from django_openworkflow.models import WorkflowRun
 from django_openworkflow.states import StepKind
 from django_openworkflow.store import sweeps
-from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.base import ClaimRequest
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import (
     RunCompleted,
     RunFailed,
@@ -61,7 +62,7 @@ class Duel:
 def claim(scene: Scene, _submit: Submit) -> Any:
     known = [(str(scene.run_id), None)]  # every run has a workflow of its own
     request = ClaimRequest(worker_name="rival", limit=1, lease_seconds=30, workflows=known)
-    return Store(DEFAULT_DB_ALIAS).claim(request)
+    return store_for(DEFAULT_DB_ALIAS).claim(request)
 
 
 def start(scene: Scene, submit: Submit) -> Verdict:
@@ -113,7 +114,7 @@ def release(scene: Scene, submit: Submit) -> Verdict:
 
 
 def beat(scene: Scene, _submit: Submit) -> dict[Lease, Verdict]:
-    return Store(DEFAULT_DB_ALIAS).extend([scene.lease], 30)
+    return store_for(DEFAULT_DB_ALIAS).extend([scene.lease], 30)
 
 
 def send_to_it(scene: Scene, _submit: Submit) -> list[UUID]:
@@ -134,11 +135,11 @@ def send_from_it(scene: Scene, submit: Submit) -> Verdict:
 
 
 def sweep_deadlines(_scene: Scene, _submit: Submit) -> list[UUID]:
-    return sweeps.fail_overdue(Store(DEFAULT_DB_ALIAS))
+    return sweeps.fail_overdue(store_for(DEFAULT_DB_ALIAS))
 
 
 def sweep_poison(_scene: Scene, _submit: Submit) -> list[UUID]:
-    return sweeps.fail_poisoned(Store(DEFAULT_DB_ALIAS))
+    return sweeps.fail_poisoned(store_for(DEFAULT_DB_ALIAS))
 
 
 def cancel_too(scene: Scene, _submit: Submit) -> WorkflowRun:
@@ -174,7 +175,7 @@ def take_over(scene: Scene) -> list[ClaimedRun]:
     """Another worker claims the run, whose lease has run out."""
     known = [(str(scene.run_id), None)]
     request = ClaimRequest(worker_name="heir", limit=1, lease_seconds=30, workflows=known)
-    return Store(DEFAULT_DB_ALIAS).claim(request)
+    return store_for(DEFAULT_DB_ALIAS).claim(request)
 
 
 RARE: Final = 5  # in random races; all schedules are gone through all the same

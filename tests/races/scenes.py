@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.states import RunStatus, StepKind
-from django_openworkflow.store.base import Store
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import Lease, Operation, Receipt, Verdict
 from tests.races.rivals import PATIENCE_SECONDS
 
@@ -57,12 +57,12 @@ def _worst(receipts: Sequence[Receipt]) -> Verdict:
 
 def submit_once(*operations: Operation) -> Verdict:
     """Write a turn as the ledger does; the verdict may be that somebody holds the row."""
-    return _worst(Store(DEFAULT_DB_ALIAS).apply(operations))
+    return _worst(store_for(DEFAULT_DB_ALIAS).apply(operations))
 
 
 def submit_and_wait(*operations: Operation) -> Verdict:
     """Write as transaction steps do: on the thread's own connection, waiting for the row."""
-    receipts = Store(DEFAULT_DB_ALIAS).apply(operations, wait=True)
+    receipts = store_for(DEFAULT_DB_ALIAS).apply(operations, wait=True)
     return next(
         (r.verdict for r in receipts if r.verdict is not Verdict.ACCEPTED), Verdict.ACCEPTED
     )

@@ -24,7 +24,8 @@ from django.utils import timezone
 from django_openworkflow import clock
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.store import sweeps
-from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.base import ClaimRequest
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import (
     ChildStarted,
     Lease,
@@ -54,13 +55,13 @@ Write: TypeAlias = Callable[[Operation], Receipt]
 
 def write_and_wait(operation: Operation) -> Receipt:
     """Write, and wait for whoever holds the rows."""
-    return Store("default").apply([operation], wait=True)[0]
+    return store_for("default").apply([operation], wait=True)[0]
 
 
 def write_until_answered(operation: Operation) -> Receipt:
     """Write as a ledger does: never wait for a row, but try again until nobody holds it."""
     gives_up_at = time.monotonic() + PATIENCE_SECONDS
-    while (receipt := Store("default").apply([operation])[0]).verdict is Verdict.BUSY:
+    while (receipt := store_for("default").apply([operation])[0]).verdict is Verdict.BUSY:
         assert time.monotonic() < gives_up_at, "held by somebody for too long"
     return receipt
 
@@ -103,7 +104,7 @@ def expire(parent: Scene, _write: Write) -> Verdict:
     child.update(deadline_at=timezone.now() - timedelta(seconds=1))
     gives_up_at = time.monotonic() + PATIENCE_SECONDS
     while child.active().exists():
-        sweeps.fail_overdue(Store("default"))
+        sweeps.fail_overdue(store_for("default"))
         assert time.monotonic() < gives_up_at, "held by somebody for too long"
     return Verdict.ACCEPTED
 
@@ -272,7 +273,7 @@ def claim(run_id: UUID) -> list[Lease]:
     request = ClaimRequest(
         worker_name="grower", limit=1, lease_seconds=600, workflows=[(str(run_id), None)]
     )
-    return [claimed.lease for claimed in Store("default").claim(request)]
+    return [claimed.lease for claimed in store_for("default").claim(request)]
 
 
 def cascade(root: Scene, meeting: threading.Barrier, delay_seconds: float) -> Any:

@@ -20,7 +20,7 @@ from django_openworkflow import clock, send_signal
 from django_openworkflow.models import BufferedSignal, SignalDelivery, StepAttempt
 from django_openworkflow.states import StepKind
 from django_openworkflow.store import signalling
-from django_openworkflow.store.base import Store
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import (
     Delivered,
     Operation,
@@ -43,13 +43,13 @@ Write: TypeAlias = Callable[[Operation], Receipt]
 
 def write_and_wait(operation: Operation) -> Receipt:
     """Write, and wait for whoever holds the row."""
-    return Store("default").apply([operation], wait=True)[0]
+    return store_for("default").apply([operation], wait=True)[0]
 
 
 def write_until_answered(operation: Operation) -> Receipt:
     """Write as a ledger does: never wait for a row, but try again until nobody holds it."""
     gives_up_at = time.monotonic() + PATIENCE_SECONDS
-    while (receipt := Store("default").apply([operation])[0]).verdict is Verdict.BUSY:
+    while (receipt := store_for("default").apply([operation])[0]).verdict is Verdict.BUSY:
         assert time.monotonic() < gives_up_at, "held by somebody for too long"
     return receipt
 

@@ -12,7 +12,8 @@ from django_openworkflow import RunHandle, Step, Workflow, workflow
 from django_openworkflow.durations import one_year_after
 from django_openworkflow.exceptions import InvalidInput
 from django_openworkflow.models import StepAttempt, WorkflowRun
-from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.base import ClaimRequest
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.testing import run_until_idle
 from tests.engine.passes import attempts_of, database_now, noting, step_names, tick
 from tests.factories import StepAttemptFactory, WorkflowRunFactory
@@ -237,7 +238,7 @@ def test_replays_start_no_second_child_and_ask_the_first_one_only_once() -> None
 
 def claim_and_die(workflow_name: str) -> None:
     """Claim a run as a worker that is never heard of again."""
-    claimed = Store("default").claim(
+    claimed = store_for("default").claim(
         ClaimRequest(
             worker_name="doomed", limit=1, lease_seconds=30, workflows=[(workflow_name, None)]
         )

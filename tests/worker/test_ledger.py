@@ -15,6 +15,7 @@ from django_openworkflow import Step, workflow
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.registry import registry
 from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import (
     Operation,
     Receipt,
@@ -172,7 +173,7 @@ def test_each_caller_hears_the_verdict_of_its_own_run() -> None:
 @requires_row_locks
 def test_a_row_that_somebody_holds_waits_while_all_others_go_on() -> None:
     blocked, *free = (WorkflowRunFactory.create(running=True) for _ in range(4))
-    with callers(Store("default")) as them:
+    with callers(store_for("default")) as them:
         with rivals("canceler") as (rival,), held_open(rival, blocked.cancel) as canceling:
             waiting = them.submit(start_of(blocked))
             for run in free:

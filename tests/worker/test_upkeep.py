@@ -14,6 +14,7 @@ from django_openworkflow.identifiers import new_id
 from django_openworkflow.models import WorkerProcess, WorkflowRun
 from django_openworkflow.registry import registry
 from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.workers import WorkerRecord
 from django_openworkflow.worker.ledger import DirectLedger
 from django_openworkflow.worker.pool import executors_of
@@ -61,7 +62,7 @@ def execution() -> Execution:
         return None
 
     held.start()
-    store = Store("default")
+    store = store_for("default")
     request = ClaimRequest(
         worker_name="w", limit=1, lease_seconds=LEASE_SECONDS, workflows=registry.claimable()
     )
@@ -75,7 +76,9 @@ def upkeep_of(
     """Return the upkeep of one execution."""
     leases = Leases()
     leases.add(execution)
-    return Upkeep(store or Store("default"), leases, row or record(), lease_seconds=LEASE_SECONDS)
+    return Upkeep(
+        store or store_for("default"), leases, row or record(), lease_seconds=LEASE_SECONDS
+    )
 
 
 def beat(upkeep: Upkeep) -> bool:

@@ -1,0 +1,44 @@
+"""A turn whose common operations are gathered and written by one statement for each kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django_openworkflow.store.applying import Turn
+from django_openworkflow.store.batches import Batch
+from django_openworkflow.store.turns import TurnRows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django_openworkflow.store.operations import Operation
+
+
+class BatchedRows(TurnRows):
+    """Rows of a database that has statements of its own for them."""
+
+    def write(self, batch: Batch) -> None:
+        """Write what was gathered, in the order of the fields of ``Batch``."""
+        raise NotImplementedError
+
+
+class BatchedTurn(Turn):
+    """Judges like ``Turn``, and gathers what it can; anything else is written in its place."""
+
+    def __init__(self, rows: BatchedRows, operations: Sequence[Operation], *, wait: bool) -> None:
+        super().__init__(rows, operations, wait=wait)
+        self._batched_rows = rows
+        self._batch = Batch()
+
+    def _accept(self, operation: Operation) -> Any:
+        row, now = self._rows[operation.lease], self._rows.now
+        if self._batch.add(operation, row, now):
+            return None
+        self._finish()
+        if self._batch.add(operation, row, now):
+            return None
+        return super()._accept(operation)
+
+    def _finish(self) -> None:
+        batch, self._batch = self._batch, Batch()
+        self._batched_rows.write(batch)
