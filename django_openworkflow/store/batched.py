@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django_openworkflow.store.applying import Turn
-from django_openworkflow.store.batches import Batch
+from django_openworkflow.store.batches import Batch, resume_at_of
+from django_openworkflow.store.operations import SleepStarted
 from django_openworkflow.store.turns import TurnRows
 
 if TYPE_CHECKING:
@@ -32,12 +33,11 @@ class BatchedTurn(Turn):
 
     def _accept(self, operation: Operation) -> Any:
         row, now = self._rows[operation.lease], self._rows.now
-        if self._batch.add(operation, row, now):
-            return None
-        self._finish()
-        if self._batch.add(operation, row, now):
-            return None
-        return super()._accept(operation)
+        if not self._batch.add(operation, row, now):
+            self._finish()
+            if not self._batch.add(operation, row, now):
+                return super()._accept(operation)
+        return resume_at_of(operation, now) if isinstance(operation, SleepStarted) else None
 
     def _finish(self) -> None:
         batch, self._batch = self._batch, Batch()

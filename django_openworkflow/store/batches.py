@@ -62,7 +62,6 @@ class Batch:
     parked: dict[UUID, datetime] = field(default_factory=dict)
     completed: dict[UUID, str | None] = field(default_factory=dict)  # output
     failed: dict[UUID, str] = field(default_factory=dict)  # error
-    children: list[UUID] = field(default_factory=list)  # runs that ended and have a parent
 
     def add(self, operation: Operation, row: Locked, now: datetime | None) -> bool:
         """Gather an accepted operation, and keep ``row``, its run under lock, in step with it.
@@ -133,7 +132,7 @@ class Batch:
         if now is None or operation.attempt_id in self.ended:
             return False
         if operation.attempt_id not in self.started:
-            resume_at = _resume_at(operation, now)
+            resume_at = resume_at_of(operation, now)
             self.started[operation.attempt_id] = NewAttempt(
                 operation.attempt_id,
                 operation.lease.run_id,
@@ -150,18 +149,12 @@ class Batch:
         if row.status != RunStatus.COMPLETED:
             self.completed[operation.lease.run_id] = operation.output
             row.status = RunStatus.COMPLETED
-            self._note_child(operation)
         return True
 
     def _fail(self, operation: RunFailed, row: Locked, _now: datetime | None) -> bool:
         self.failed[operation.lease.run_id] = operation.error
         row.status = RunStatus.FAILED
-        self._note_child(operation)
         return True
-
-    def _note_child(self, operation: RunCompleted | RunFailed) -> None:
-        if operation.parent_run_id is not None:
-            self.children.append(operation.lease.run_id)
 
     def _reschedule(self, operation: RunRescheduled, row: Locked, _now: datetime | None) -> bool:
         self.rescheduled[operation.lease.run_id] = operation
@@ -179,7 +172,7 @@ class Batch:
         for wait in operation.waits:
             if not isinstance(wait, SleepStarted) or now is None or wait.attempt_id in self.ended:
                 return False
-            ends.append(_resume_at(wait, now))
+            ends.append(resume_at_of(wait, now))
         if not ends:
             return False
         for wait in operation.waits:
@@ -189,7 +182,8 @@ class Batch:
         return True
 
 
-def _resume_at(operation: SleepStarted, now: datetime) -> datetime:
+def resume_at_of(operation: SleepStarted, now: datetime) -> datetime:
+    """Return when a sleep that begins now ends."""
     return whole_milliseconds(now + operation.duration)
 
 

@@ -598,7 +598,7 @@ class TestCost:
         prepare(statistics)
         size, executed = claim_and_explain(store, queues=queues, limit=LIMIT)
         assert size == LIMIT
-        faults = [fault for each in executed for fault in each.faults(most_rows=4 * LIMIT)]
+        faults = [fault for each in executed for fault in each.faults(most_rows=8 * LIMIT)]
         assert not faults, "\n\n".join(faults)
         (pick,) = [pick for each in executed for pick in each.picks]
         assert not any("Sort" in node["Node Type"] for node in pick.nodes)

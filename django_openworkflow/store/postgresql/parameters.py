@@ -122,8 +122,6 @@ def _ended(batch: Batch, clocked: Parameters) -> Iterator[Written]:
                     **clocked,
                 },
             )
-    if batch.children:
-        yield statements.WAKE_PARENTS, {"ids": batch.children, **clocked}
     if batch.parked:
         yield statements.WAKE_IF_IT_HAPPENED, {"ids": list(batch.parked), **clocked}
 

@@ -15,7 +15,6 @@ from django_openworkflow.models import SignalDelivery, StepAttempt, WorkflowRun
 _FENCE_HOLDS: Final = "current_setting('openworkflow.fence', true) = 'held'"
 # Tests move the clock: ``now`` takes its place, or ``shift`` is added to it.
 _NOW: Final = "(COALESCE(%(now)s::timestamptz, STATEMENT_TIMESTAMP()) + %(shift)s::interval)"
-_PARKED: Final = "(run.status = 'sleeping' OR (run.status = 'running' AND run.worker_id IS NULL))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,6 @@ def statement(sql: str) -> Statement:
         "step": f'"{StepAttempt._meta.db_table}"',
         "delivery": f'"{SignalDelivery._meta.db_table}"',
         "now": _NOW,
-        "parked": _PARKED,
     }
     return Statement(
         plain=sql.format(fence="true", **names), fenced=sql.format(fence=_FENCE_HOLDS, **names)
@@ -185,18 +183,28 @@ UPDATE {run} AS run
               ELSE false END)
 """)
 
-# A run that ends closes what only waited, which parallel code may leave behind.
-_CLOSE: Final = """
+# A run that ends closes what only waited, which parallel code may leave behind, and wakes its
+# parent, if that is parked: no row that this statement ends itself.
+_CLOSE_AND_WAKE: Final = """
 WITH closed AS (
     UPDATE {step} AS step
        SET status = 'failed', error = %(closing_error)s::jsonb, finished_at = {now},
            updated_at = {now}, superseded_at = {now}
      WHERE step.workflow_run_id = ANY(%(ids)b::uuid[]) AND step.status = 'running'
        AND step.kind IN ('sleep', 'workflow', 'signal-send', 'signal-wait') AND {fence}
+), woken AS (
+    UPDATE {run} AS run
+       SET available_at = {now}, updated_at = {now}
+     WHERE run.id = ANY(ARRAY(
+               SELECT step.workflow_run_id FROM {step} AS step
+                WHERE step.child_workflow_run_id = ANY(%(ids)b::uuid[])
+                  AND step.kind = 'workflow' AND step.status = 'running'))
+       AND (run.status = 'sleeping' OR (run.status = 'running' AND run.worker_id IS NULL))
+       AND run.available_at > {now} AND {fence}
 )"""
 
 COMPLETE: Final = statement(f"""
-{_CLOSE}
+{_CLOSE_AND_WAKE}
 UPDATE {{run}} AS run
    SET status = 'completed', output = given.output::jsonb, error = NULL, available_at = NULL,
        finished_at = {{now}}, updated_at = {{now}}
@@ -205,22 +213,12 @@ UPDATE {{run}} AS run
 """)
 
 FAIL: Final = statement(f"""
-{_CLOSE}
+{_CLOSE_AND_WAKE}
 UPDATE {{run}} AS run
    SET status = 'failed', error = given.error::jsonb, available_at = NULL, worker_id = NULL,
        started_at = NULL, failures = run.failures + 1, finished_at = {{now}}, updated_at = {{now}}
   FROM unnest(%(ids)b::uuid[], %(payloads)b::text[]) AS given (id, error)
  WHERE run.id = given.id AND {{fence}}
-""")
-
-WAKE_PARENTS: Final = statement("""
-UPDATE {run} AS run
-   SET available_at = {now}, updated_at = {now}
- WHERE run.id = ANY(ARRAY(
-           SELECT step.workflow_run_id FROM {step} AS step
-            WHERE step.child_workflow_run_id = ANY(%(ids)b::uuid[])
-              AND step.kind = 'workflow' AND step.status = 'running'))
-   AND {parked} AND run.available_at > {now} AND {fence}
 """)
 
 # --- leases ---------------------------------------------------------------------------------------
