@@ -30,6 +30,7 @@ from django_openworkflow.store.operations import (
     StepStarted,
     Verdict,
 )
+from django_openworkflow.store.postgresql.statements import HOLD_PLANNER
 from tests.factories import StepAttemptFactory, WorkflowRunFactory, create_many
 from tests.races.rivals import Rival, held_open, requires_row_locks, rivals
 
@@ -508,6 +509,8 @@ def claim_and_explain(store: Store, **options: Any) -> tuple[int, list[Executed]
 
 def explain(sql: str) -> dict[str, Any]:
     with undone(), connection.cursor() as cursor:
+        if "SKIP LOCKED" in sql:  # as the claim does before it
+            cursor.execute(HOLD_PLANNER)
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
         value = cursor.fetchone()[0]
     plan: dict[str, Any] = (json.loads(value) if isinstance(value, str) else value)[0]["Plan"]

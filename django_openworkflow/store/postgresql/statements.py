@@ -38,14 +38,22 @@ def statement(sql: str) -> Statement:
     )
 
 
-# For the transaction only, so that a pooler may hand the connection on. The planner's estimates for
-# a table that has just begun to grow are worthless, and it keeps a plan that it has made from them.
+# For the transaction only, so that a pooler may hand the connection on. What the planner believes
+# of a table that has just begun to grow is worthless, and it keeps the plans that it makes from it:
+# only look-ups by key, and walks in the order of an index, cost the same at any size.
 PREPARE: Final = """
 SELECT set_config('synchronous_commit', CASE WHEN %(is_relaxed)s THEN 'off'
                                              ELSE current_setting('synchronous_commit') END, true),
        set_config('enable_seqscan', 'off', true),
-       set_config('enable_mergejoin', 'off', true)
+       set_config('enable_bitmapscan', 'off', true),
+       set_config('enable_mergejoin', 'off', true),
+       set_config('jit', 'off', true)
 """
+# The same for one statement within a transaction of somebody else's, who gets his own back.
+HOLD_PLANNER: Final = """
+SELECT current_setting('enable_bitmapscan'), set_config('enable_bitmapscan', 'off', true)
+"""
+RELEASE_PLANNER: Final = "SELECT set_config('enable_bitmapscan', %(before)s, true)"
 
 LOCK: Final = statement("""
 SELECT run.id, run.status, run.worker_id, run.crashes

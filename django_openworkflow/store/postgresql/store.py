@@ -69,9 +69,12 @@ class PostgresqlStore(Store):
         """See ``Store.claim``."""
         if request.limit < 1 or not request.workflows:
             return []
+        if is_ready(connections[self.using]):
+            return self.take_turn((), claim=request, now=now).claimed
         parameters = claiming(request, now)
-        with write_transaction(self.using):
-            found = _fetch(self.using, CLAIM.plain, parameters)
+        ((before, _),) = _fetch(self.using, statements.HOLD_PLANNER, {})
+        found = _fetch(self.using, CLAIM.plain, parameters)
+        _fetch(self.using, statements.RELEASE_PLANNER, {"before": before})
         return rows.claimed_runs(found, parameters["worker_id"])
 
     def extend(
