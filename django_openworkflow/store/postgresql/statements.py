@@ -47,13 +47,15 @@ SELECT set_config('synchronous_commit', CASE WHEN %(is_relaxed)s THEN 'off'
        set_config('enable_seqscan', 'off', true),
        set_config('enable_bitmapscan', 'off', true),
        set_config('enable_mergejoin', 'off', true),
-       set_config('jit', 'off', true)
+       set_config('enable_sort', 'off', true),
+       set_config('jit', 'off', true),
+       set_config('plan_cache_mode', 'force_generic_plan', true)
 """
 # The same for one statement within a transaction of somebody else's, who gets his own back.
 HOLD_PLANNER: Final = """
-SELECT current_setting('enable_bitmapscan'), set_config('enable_bitmapscan', 'off', true)
+SELECT current_setting('enable_sort'), set_config('enable_sort', 'off', true)
 """
-RELEASE_PLANNER: Final = "SELECT set_config('enable_bitmapscan', %(before)s, true)"
+RELEASE_PLANNER: Final = "SELECT set_config('enable_sort', %(before)s, true)"
 
 LOCK: Final = statement("""
 SELECT run.id, run.status, run.worker_id, run.crashes
@@ -65,14 +67,13 @@ SELECT run.id, run.status, run.worker_id, run.crashes
 LOCK_AND_WAIT: Final = LOCK.replace(" SKIP LOCKED", "")
 CLOCK: Final = statement("SELECT {now}").plain
 
-# Locks like ``LOCK``, and notes whether every lease holds. A run without a worker's name here is a
+# Locks like ``LOCK``, in no order, for it never waits, and notes whether every lease holds. A run without a worker's name here is a
 # parent: it must be locked, whatever its state. From here on nothing but nested loops is wanted.
 FENCE: Final = statement("""
 WITH held AS MATERIALIZED (
     SELECT run.id, run.status, run.worker_id, run.crashes
       FROM {run} AS run
      WHERE run.id = ANY(%(ids)b::uuid[])
-     ORDER BY run.id
        FOR NO KEY UPDATE SKIP LOCKED
 ), judged AS MATERIALIZED (
     SELECT count(*) = cardinality(%(ids)b::uuid[]) AS holds
@@ -236,7 +237,6 @@ WITH locked AS MATERIALIZED (
     SELECT run.id, run.status, run.worker_id
       FROM {run} AS run
      WHERE run.id = ANY(%(ids)b::uuid[])
-     ORDER BY run.id
        FOR NO KEY UPDATE SKIP LOCKED
 ), extended AS (
     UPDATE {run} AS run
@@ -258,7 +258,8 @@ SELECT run.id, run.status, run.worker_id, false
 
 # --- history --------------------------------------------------------------------------------------
 
-# OFFSET 0 keeps the joined rows look-ups by key, one for each step that waits.
+# OFFSET 0 keeps the joined rows look-ups by key, one for each step that waits; "|| ''" keeps the
+# planner from looking for a child among all rows of the namespace.
 _HISTORY: Final = """
 SELECT step.workflow_run_id, step.id, step.step_name, step.kind, step.status,
        step.context, step.output, step.error, step.child_workflow_run_id,
@@ -271,7 +272,7 @@ SELECT step.workflow_run_id, step.id, step.step_name, step.kind, step.status,
        SELECT run.status, run.output, run.error, run.finished_at
          FROM {run} AS run
         WHERE step.status = 'running' AND run.id = step.child_workflow_run_id
-          AND run.namespace_id = %(namespace)s
+          AND run.namespace_id || '' = %(namespace)s
        OFFSET 0) AS child ON true
   LEFT JOIN LATERAL (
        SELECT received.id, received.data
