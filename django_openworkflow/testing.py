@@ -15,7 +15,7 @@ from django_openworkflow.store.announcements import announce_run
 from django_openworkflow.store.base import ClaimRequest, Store
 from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import StorageInterrupted
-from django_openworkflow.worker.ledger import DirectLedger
+from django_openworkflow.worker.direct import DirectLedger
 from django_openworkflow.worker.pool import executors_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django_openworkflow.engine.control import Retry, Suspend
-from django_openworkflow.engine.effects import CallBody, CallTransaction, Submit
+from django_openworkflow.engine.effects import CallBody, CallTransaction, Post, Submit
 from django_openworkflow.engine.execution import Undo
 from django_openworkflow.engine.watching import watched
 from django_openworkflow.exceptions import InvalidInput, InvalidPayload, StepFailed
@@ -47,7 +47,7 @@ class FunctionCall:
         self._attempt: Attempt | None = None
 
     def run(self, fn: Callable[[], Any]) -> StepProgram:
-        """Run the body on its own; its checkpoint is written afterwards."""
+        """Run the body on its own; its checkpoint is written with what comes next."""
         if self._saved is not None:
             return self._replayed(self._saved)
         self._check_failures()
@@ -58,7 +58,7 @@ class FunctionCall:
             operation = self._complete(result)
         except BaseException as error:  # whatever user code raises is the user's
             yield from self._failed(error)
-        yield Submit(operations=(operation,))
+        yield Post(operation=operation)
         return self._done(operation)
 
     def transact(self, fn: Callable[[], Any]) -> StepProgram:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Attempt,
         ClaimedRun,
         Operation,
+        Posted,
         Receipt,
         StepCompleted,
     )
@@ -45,12 +46,20 @@ class ReadOnlyLedger:
 
     is_shared = False
 
-    def submit(self, *_operations: Operation) -> Receipt:
+    def submit(self, *_operations: Operation, after: Sequence[Posted] = ()) -> Receipt:
         """See ``Ledger.submit``."""
         raise Suspend
 
-    async def asubmit(self, *_operations: Operation) -> Receipt:
+    async def asubmit(self, *_operations: Operation, after: Sequence[Posted] = ()) -> Receipt:
         """See ``Ledger.asubmit``."""
+        raise Suspend
+
+    def post(self, _operation: Operation) -> Posted:
+        """See ``Ledger.post``."""
+        raise Suspend
+
+    async def apost(self, _operation: Operation) -> Posted:
+        """See ``Ledger.apost``."""
         raise Suspend
 
     def is_completed(self, _attempt_id: object) -> bool:

@@ -13,7 +13,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from django_openworkflow import conf
 from django_openworkflow.engine.connections import current_connections
 from django_openworkflow.engine.control import Suspend
-from django_openworkflow.engine.effects import CallBody, CallTransaction, Submit, WaitUntil
+from django_openworkflow.engine.effects import CallBody, CallTransaction, Post, Submit, WaitUntil
 from django_openworkflow.engine.execution import current_body, in_branch
 from django_openworkflow.exceptions import InvalidInput, StepCallRefused
 from django_openworkflow.store.operations import Receipt, StorageInterrupted, Verdict
@@ -48,6 +48,8 @@ def drive(execution: Execution, program: StepProgram) -> Any:
 def _perform(execution: Execution, effect: Effect) -> Any:
     if isinstance(effect, Submit):
         return execution.submit(*effect.operations)
+    if isinstance(effect, Post):
+        return execution.post(effect.operation)
     if isinstance(effect, CallBody):
         with inside_body(effect.step_name):
             return effect.fn()
@@ -93,6 +95,9 @@ async def _aperform(current: AsyncPass, effect: Effect) -> Any:
     if isinstance(effect, Submit):
         with current.busy():
             return await execution.asubmit(*effect.operations)
+    if isinstance(effect, Post):
+        with current.busy():
+            return await execution.apost(effect.operation)
     if isinstance(effect, WaitUntil):
         if effect.start is None:
             raise Suspend(wake_at=effect.wake_at)

@@ -23,6 +23,13 @@ class Submit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """Hand in an operation and continue at once: it is written with what is submitted next."""
+
+    operation: Operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallBody:
     """Call the user's function and continue with what it returns, or raise what it raises."""
 
@@ -50,5 +57,5 @@ class WaitUntil:
     start: WaitOperation | None = None
 
 
-Effect = Submit | CallBody | CallTransaction | WaitUntil
+Effect = Submit | Post | CallBody | CallTransaction | WaitUntil
 StepProgram = Generator[Effect, Any, Any]

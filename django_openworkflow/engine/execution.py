@@ -21,7 +21,7 @@ from django_openworkflow.names import is_printable, name_problem
 from django_openworkflow.store.operations import StorageInterrupted, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from django_openworkflow.engine.history import History
     from django_openworkflow.states import StepKind
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ClaimedRun,
         Ledger,
         Operation,
+        Posted,
         Receipt,
     )
 
@@ -64,6 +65,8 @@ class Execution:
         self._canceled = threading.Event()
         self._lost = threading.Event()
         self._draining = threading.Event()
+        self._posted: list[Posted] = []
+        self._mutex = threading.Lock()  # branches post, too
 
     # --- told from outside ----------------------------------------------------------------------
 
@@ -170,18 +173,45 @@ class Execution:
     # --- writing --------------------------------------------------------------------------------
 
     def submit(self, *operations: Operation) -> Receipt:
-        """Write, and end the pass if the run is no longer ours."""
+        """Write, what was posted before included; end the pass if the run is no longer ours."""
         try:
-            return self.heed(self.ledger.submit(*operations))
+            return self.heed(self.ledger.submit(*operations, after=self._unsettled()))
         except StorageInterrupted as interrupted:
             self.stop(interrupted)
 
     async def asubmit(self, *operations: Operation) -> Receipt:
         """See ``submit``."""
         try:
-            return self.heed(await self.ledger.asubmit(*operations))
+            return self.heed(await self.ledger.asubmit(*operations, after=self._unsettled()))
         except StorageInterrupted as interrupted:
             self.stop(interrupted)
+
+    def post(self, operation: Operation) -> None:
+        """Write with what is submitted next, at the latest: its verdict is heeded then."""
+        try:
+            self._await_verdict(self.ledger.post(operation))
+        except StorageInterrupted as interrupted:
+            self.stop(interrupted)
+
+    async def apost(self, operation: Operation) -> None:
+        """See ``post``."""
+        try:
+            self._await_verdict(await self.ledger.apost(operation))
+        except StorageInterrupted as interrupted:
+            self.stop(interrupted)
+
+    def _await_verdict(self, posted: Posted) -> None:
+        if posted.receipt is not None:
+            self.heed(posted.receipt)
+            return
+        with self._mutex:
+            self._posted.append(posted)
+
+    def _unsettled(self) -> Sequence[Posted]:
+        """Return what was posted and is not known to be written, or was refused."""
+        with self._mutex:
+            self._posted = [posted for posted in self._posted if not posted.is_accepted]
+            return tuple(self._posted)
 
     def heed(self, receipt: Receipt) -> Receipt:
         """Take the clock from a receipt, and stop if it says that the run is not ours."""

@@ -92,8 +92,8 @@ class Executor:
         result: Returned | Raised
         try:
             execution.history.check_limit()
-            if over := self._sleeps_over():
-                execution.submit(*over)
+            for over in self._sleeps_over():
+                execution.post(over)
             result = Returned(value=self._call(Step(execution)))
         except BaseException as error:  # whatever user code raises is the user's
             result = self._raised(error)
@@ -138,8 +138,8 @@ class Executor:
         execution = self.execution
         try:
             execution.history.check_limit()
-            if over := self._sleeps_over():
-                await execution.asubmit(*over)
+            for over in self._sleeps_over():
+                await execution.apost(over)
             current = AsyncPass(execution, in_thread)
             return Returned(value=await self._acall(current))
         except BaseException as error:  # whatever user code raises is the user's

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django_openworkflow.durations import one_year_after, to_moment, to_timedelta
-from django_openworkflow.engine.effects import Submit, WaitUntil
+from django_openworkflow.engine.effects import Post, Submit, WaitUntil
 from django_openworkflow.engine.history import moment_in
 from django_openworkflow.engine.watching import traced_child
 from django_openworkflow.exceptions import InvalidInput, StepFailed
@@ -123,7 +123,7 @@ def _resume_signal_wait(execution: Execution, pending: Attempt, schema: Any) -> 
     done = ops.StepCompleted(
         lease=lease, attempt_id=pending.id, output=encode(output, what="signal")
     )
-    yield Submit(operations=(done,))
+    yield Post(operation=done)
     return payload
 
 
@@ -241,7 +241,7 @@ def _resume_child(execution: Execution, pending: Attempt) -> StepProgram:
         raise StepFailed(pending.step_name, 1, decode(error))
     output = encode(child.output, what="output of the child run") if child else None
     done = ops.StepCompleted(lease=lease, attempt_id=pending.id, output=output)
-    yield Submit(operations=(done,))
+    yield Post(operation=done)
     return decode(output)
 
 

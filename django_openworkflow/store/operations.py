@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
     from datetime import datetime, timedelta
     from uuid import UUID
 
@@ -276,6 +276,21 @@ RunOperation = RunCompleted | RunFailed | RunRescheduled | RunParked | RunReleas
 Operation = StepOperation | WaitOperation | RunOperation
 
 
+class Posted:
+    """An operation that was handed in without waiting. ``receipt`` is None until it is written."""
+
+    __slots__ = ("operation", "receipt")
+
+    def __init__(self, operation: Operation, receipt: Receipt | None = None) -> None:
+        self.operation = operation
+        self.receipt = receipt
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether it is known to be written."""
+        return self.receipt is not None and self.receipt.verdict is Verdict.ACCEPTED
+
+
 class Ledger(Protocol):
     """Where an executor hands in its operations. The engine knows nothing else of the database.
 
@@ -285,12 +300,27 @@ class Ledger(Protocol):
 
     is_shared: bool  # whether threads and tasks may use it at once
 
-    def submit(self, *operations: Operation) -> Receipt:
-        """Apply operations of one lease together, in order, and wait for the verdict."""
+    def submit(self, *operations: Operation, after: Sequence[Posted] = ()) -> Receipt:
+        """Apply operations of one lease together, in order, and wait for the verdict.
+
+        ``after`` was posted before under the same lease. It is written by then, or with them: a
+        verdict on it that is no acceptance is the answer.
+        """
         ...
 
-    def asubmit(self, *operations: Operation) -> Awaitable[Receipt]:
+    def asubmit(self, *operations: Operation, after: Sequence[Posted] = ()) -> Awaitable[Receipt]:
         """Do the same from an event loop, without blocking it."""
+        ...
+
+    def post(self, operation: Operation) -> Posted:
+        """Hand in an operation that the next turn writes, or a moment without one. Never blocks.
+
+        A ledger that is not shared writes it at once.
+        """
+        ...
+
+    def apost(self, operation: Operation) -> Awaitable[Posted]:
+        """Do the same from an event loop."""
         ...
 
     def is_completed(self, attempt_id: UUID) -> bool:

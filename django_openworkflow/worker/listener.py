@@ -26,7 +26,7 @@ class Listener:
     After each connect ``on_notice`` is called once: what was missed meanwhile is looked up.
     """
 
-    def __init__(self, using: str, on_notice: Callable[[], None]) -> None:
+    def __init__(self, using: str, on_notice: Callable[[], object]) -> None:
         self._using = using
         self._on_notice = on_notice
         self._stopping = threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,10 +18,11 @@ from django_openworkflow.engine.executor import Executor
 from django_openworkflow.worker.threads import DaemonPool
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from uuid import UUID
 
     from django_openworkflow.store.base import Store
-    from django_openworkflow.store.operations import ClaimedRun, Ledger
+    from django_openworkflow.store.operations import Attempt, ClaimedRun, Ledger
 
 logger: Final = logging.getLogger(__name__)
 
@@ -37,13 +39,21 @@ def executors_of(store: Store, claimed: Sequence[ClaimedRun], ledger: Ledger) ->
     originals = {run.cleanup_of_id for run in claimed if run.cleanup_of_id is not None}
     histories = store.load_history(ids | originals)
     for run in claimed:
-        yield Executor(
-            run,
-            histories[run.lease.run_id],
-            ledger,
-            using=store.using,
-            original=histories[run.cleanup_of_id] if run.cleanup_of_id is not None else (),
-        )
+        yield executor_of(run, histories, ledger, using=store.using)
+
+
+def executor_of(
+    run: ClaimedRun, histories: Mapping[UUID, Sequence[Attempt]], ledger: Ledger, *, using: str
+) -> Executor:
+    """Return the executor of a claimed run. A run without a history is at its beginning."""
+    original = run.cleanup_of_id
+    return Executor(
+        run,
+        histories.get(run.lease.run_id, ()),
+        ledger,
+        using=using,
+        original=() if original is None else histories.get(original, ()),
+    )
 
 
 def _log_failure(executor: Executor) -> None:
@@ -58,15 +68,23 @@ class ExecutorPool:
         self._on_done = on_done
         self._threads = DaemonPool(size, name="openworkflow")
         self._bodies = DaemonPool(min(size, _MOST_BODY_THREADS), name="openworkflow-body")
+        self._context = copy_context()
+        self._mutex = threading.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds them weakly
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
 
-    def hand_out(self, executor: Executor) -> None:
-        """Execute; ``on_done`` is called when the pass is over, from where it ran."""
-        if executor.workflow.is_async:
-            asyncio.run_coroutine_threadsafe(self._aexecute(executor), self._running_loop())
-        else:
-            self._threads.submit(partial(self._execute, executor))
+    def hand_out(self, executors: Iterable[Executor]) -> None:
+        """Execute; ``on_done`` is called when a pass is over, from where it ran."""
+        for_loop = []
+        for executor in executors:
+            if executor.workflow.is_async:
+                for_loop.append(executor)
+            else:
+                self._threads.run(partial(self._execute, executor))
+        if for_loop:
+            loop = self._running_loop()
+            loop.call_soon_threadsafe(self._create_tasks, for_loop, context=self._context)
 
     def close(self) -> None:
         """Let the threads and the loop end."""
@@ -87,14 +105,15 @@ class ExecutorPool:
     # --- event loop -----------------------------------------------------------------------------
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            install_task_factory(self._loop)
-            self._loop_thread = threading.Thread(
-                target=self._run_loop, args=(self._loop,), name="openworkflow-loop", daemon=True
-            )
-            self._loop_thread.start()
-        return self._loop
+        with self._mutex:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                install_task_factory(self._loop)
+                self._loop_thread = threading.Thread(
+                    target=self._run_loop, args=(self._loop,), name="openworkflow-loop", daemon=True
+                )
+                self._loop_thread.start()
+            return self._loop
 
     def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run the loop until it is stopped; then close what async ORM calls have opened."""
@@ -107,6 +126,12 @@ class ExecutorPool:
             loop.run_until_complete(sync_to_async(connections.close_all)())
         finally:
             loop.close()
+
+    def _create_tasks(self, executors: Iterable[Executor]) -> None:
+        for executor in executors:
+            task = asyncio.get_running_loop().create_task(self._aexecute(executor))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _aexecute(self, executor: Executor) -> None:
         try:

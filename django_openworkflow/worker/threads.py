@@ -6,6 +6,7 @@ import queue
 import threading
 from concurrent.futures import Future
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-
-_Job = tuple["Future[Any]", "Callable[[], Any]"]
 
 
 class DaemonPool:
@@ -28,20 +27,24 @@ class DaemonPool:
     def __init__(self, size: int, *, name: str) -> None:
         self._size = size
         self._name = name
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._unfinished = 0
         self._mutex = threading.Lock()
+        self._context = copy_context()
 
-    def submit(self, fn: Callable[[], T]) -> Future[T]:
-        """Call ``fn`` in a thread, in a copy of the caller's context."""
-        future: Future[T] = Future()
-        context = copy_context()
+    def run(self, fn: Callable[[], object]) -> None:
+        """Call ``fn``, which never raises, in a thread and in a context of its own."""
         with self._mutex:
             self._unfinished += 1
             if len(self._threads) < min(self._unfinished, self._size):
                 self._start_thread()
-        self._jobs.put((future, lambda: context.run(fn)))
+        self._jobs.put(fn)
+
+    def submit(self, fn: Callable[[], T]) -> Future[T]:
+        """Call ``fn`` in a thread, in a copy of the caller's context; return what will come."""
+        future: Future[T] = Future()
+        self.run(partial(_fulfil, future, partial(copy_context().run, fn)))
         return future
 
     def close(self) -> None:
@@ -58,16 +61,16 @@ class DaemonPool:
     def _work(self) -> None:
         try:
             while (job := self._jobs.get()) is not None:
-                self._do(*job)
+                self._context.copy().run(job)
+                with self._mutex:
+                    self._unfinished -= 1
         finally:
             connections.close_all()
 
-    def _do(self, future: Future[Any], fn: Callable[[], Any]) -> None:
-        try:
-            if future.set_running_or_notify_cancel():
-                future.set_result(fn())
-        except BaseException as error:  # handed to whoever waits
-            future.set_exception(error)
-        finally:
-            with self._mutex:
-                self._unfinished -= 1
+
+def _fulfil(future: Future[Any], fn: Callable[[], Any]) -> None:
+    try:
+        if future.set_running_or_notify_cancel():
+            future.set_result(fn())
+    except BaseException as error:  # handed to whoever waits
+        future.set_exception(error)

@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING, Final
 from django_openworkflow import conf
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.registry import registry
-from django_openworkflow.store.base import ClaimRequest
 from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import RunReleased, StorageInterrupted
 from django_openworkflow.store.workers import WorkerRecord
 from django_openworkflow.transactions import borrowed, private_connection
+from django_openworkflow.worker.intake import Intake
+from django_openworkflow.worker.leases import Leases
 from django_openworkflow.worker.ledger import GroupLedger
 from django_openworkflow.worker.listener import Listener
-from django_openworkflow.worker.pool import ExecutorPool, executors_of
-from django_openworkflow.worker.upkeep import Leases, Upkeep
+from django_openworkflow.worker.pool import ExecutorPool, executor_of
+from django_openworkflow.worker.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django_openworkflow.engine.executor import Executor
+    from django_openworkflow.store.base import TurnResult
 
 logger: Final = logging.getLogger(__name__)
 
@@ -70,8 +72,18 @@ class Worker:
         self.executed = 0
         self._store = store_for(options.using)
         self._connection = private_connection(options.using)
-        self._ledger = GroupLedger(self._store, lease_seconds=options.lease_seconds)
-        self._leases = Leases()
+        self._leases = Leases(options.lease_seconds)
+        self._intake = Intake(
+            options.concurrency,
+            self._leases,
+            worker_name=self.name,
+            lease_seconds=options.lease_seconds,
+            queues=options.queues,
+            hand_out=self._hand_out,
+        )
+        self._ledger = GroupLedger(
+            self._store, lease_seconds=options.lease_seconds, intake=self._intake
+        )
         self._upkeep = Upkeep(
             self._store,
             self._leases,
@@ -85,12 +97,12 @@ class Worker:
             ),
             lease_seconds=options.lease_seconds,
         )
-        self._listener = Listener(options.using, self._upkeep.nudge)
+        self._listener = Listener(options.using, self._hear)
         self._pool = ExecutorPool(options.concurrency, on_done=self._done)
-        self._busy = 0
         self._mutex = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._is_watched = False  # somebody waits for passes to end
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -100,15 +112,18 @@ class Worker:
         ``until_idle`` ends when nothing is being executed, claimable, or due within a second;
         ``once`` after one round of claims has been executed.
         """
+        self._is_watched = until_idle or once
         self._upkeep.start()
         self._listener.start()
         idle_rounds = 0
         try:
             while not self._stopping.is_set():
-                claimed = self._claim()
-                if once or (until_idle and not claimed and self._is_idle()):
+                claimed_at = self._intake.claimed_at
+                self._poll()
+                is_quiet = claimed_at == self._intake.claimed_at
+                if once or (until_idle and is_quiet and self._is_idle()):
                     break
-                idle_rounds = 0 if claimed else idle_rounds + 1
+                idle_rounds = idle_rounds + 1 if is_quiet else 0
                 self._wait(idle_rounds)
             if once:
                 self._finish_round()
@@ -120,55 +135,58 @@ class Worker:
         self._stopping.set()
         self._wake.set()
 
+    def _poll(self) -> None:
+        """Take a turn that claims for free slots, and extends the leases if that is due."""
+        has_room = self._intake.free > 0
+        if has_room:
+            self._intake.ask()
+        if has_room or self._leases.seconds_until_due() == 0:
+            self._ledger.take_turn()
+
     def _wait(self, idle_rounds: int) -> None:
-        """Pause until a slot is free and the next poll is due; a finished run ends it early."""
+        """Pause until the next poll or heartbeat is due; a notification ends it early.
+
+        A slot that a pass leaves is filled by the very turn that ends the pass.
+        """
         first, longest = self.options.poll_seconds
         pause = min(first * 2 ** min(max(idle_rounds - 1, 0), 16), longest)
-        if self._free_slots() == 0:
+        if self._intake.free <= 0:
             pause = longest
-        self._wake.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        pause *= random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        heartbeat = self._leases.seconds_until_due()
+        self._wake.wait(pause if heartbeat is None else min(pause, heartbeat))
         self._wake.clear()
 
-    # --- claim ----------------------------------------------------------------------------------
+    def _hear(self) -> None:
+        """Ask for the leases at once: one of them may have been taken away."""
+        self._leases.hurry()
+        self._wake.set()
 
-    def _claim(self) -> int:
-        """Fill the free slots; return how many runs were claimed. A failure is the next round's."""
-        free = self._free_slots()
-        if free <= 0:
-            return 0
-        try:
-            with borrowed(self.options.using, self._connection):
-                return self._claim_for(free)
-        except Exception:
-            logger.exception("Claiming failed and is tried again")
-            self._connection.close()
-            return 0
+    # --- passes ---------------------------------------------------------------------------------
 
-    def _claim_for(self, free: int) -> int:
-        claimed = self._store.claim(
-            ClaimRequest(
-                worker_name=self.name,
-                limit=free,
-                lease_seconds=self.options.lease_seconds,
-                workflows=registry.claimable(),
-                queues=self.options.queues,
-            )
-        )
-        for executor in executors_of(self._store, claimed, self._ledger):
+    def _hand_out(self, result: TurnResult) -> None:
+        """Let the pool execute what a turn has claimed."""
+        executors = [
+            executor_of(run, result.histories, self._ledger, using=self.options.using)
+            for run in result.claimed
+        ]
+        for executor in executors:
             self._leases.add(executor.execution)
-            with self._mutex:
-                self._busy += 1
-            self._pool.hand_out(executor)
-        return len(claimed)
+        if self._stopping.is_set():
+            for executor in executors:
+                executor.execution.drain()
+        self._pool.hand_out(executors)
 
-    def _free_slots(self) -> int:
+    def _done(self, executor: Executor) -> None:
         with self._mutex:
-            return self.options.concurrency - self._busy
+            self.executed += 1
+        was_taken = self._intake.leave(executor.execution.claimed.lease)
+        if was_taken or self._is_watched:
+            self._wake.set()
 
     def _is_idle(self) -> bool:
-        with self._mutex:
-            if self._busy:
-                return False
+        if self._intake.active:
+            return False
         try:
             with borrowed(self.options.using, self._connection):
                 seconds = self._store.seconds_until_due(registry.claimable(), self.options.queues)
@@ -178,33 +196,32 @@ class Worker:
             return False
         return seconds is None or seconds > _IDLE_HORIZON_SECONDS
 
-    def _done(self, executor: Executor) -> None:
-        self._leases.remove(executor.execution)
-        with self._mutex:
-            self._busy -= 1
-            self.executed += 1
-        self._wake.set()
-
     # --- stop -----------------------------------------------------------------------------------
 
     def _finish_round(self) -> None:
-        while self._free_slots() < self.options.concurrency and not self._stopping.is_set():
+        self._intake.close()
+        while self._intake.active and not self._stopping.is_set():
             self._wake.wait(self.options.poll_seconds[1])
             self._wake.clear()
+            self._poll()
 
     def _drain(self) -> None:
         """Let steps in flight finish within the grace time, release what is left, and end."""
+        self._stopping.set()
+        self._is_watched = True
+        self._intake.close()
         for execution in self._leases.executions():
             execution.drain()
         ends_at = time.monotonic() + self.options.grace_seconds
-        while self._leases.executions() and time.monotonic() < ends_at:
+        while (self._intake.active or self._ledger.is_busy) and time.monotonic() < ends_at:
             self._wake.wait(max(0.0, min(1.0, ends_at - time.monotonic())))
             self._wake.clear()
+            self._poll()
         self._release_rest()
         self._pool.close()
         self._listener.stop()
-        self._upkeep.stop()
         self._ledger.close()
+        self._upkeep.stop()
         self._connection.close()
 
     def _release_rest(self) -> None:

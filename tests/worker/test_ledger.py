@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,11 +11,10 @@ from django.db import IntegrityError, OperationalError, connection, connections
 from django_openworkflow import Step, workflow
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.registry import registry
-from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.base import ClaimRequest, Store, TurnResult
 from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import (
     Operation,
-    Receipt,
     RunCompleted,
     StepCompleted,
     StorageInterrupted,
@@ -26,79 +22,11 @@ from django_openworkflow.store.operations import (
 )
 from django_openworkflow.worker.ledger import GroupLedger
 from django_openworkflow.worker.pool import executors_of
-from tests.engine.turns import OPERATIONS, held, lease_of
+from tests.engine.turns import OPERATIONS, held
 from tests.factories import StepAttemptFactory, WorkflowRunFactory
 from tests.races.rivals import held_open, requires_row_locks, rivals
+from tests.worker.ledgers import Pause, WatchedStore, broken_once, callers, start_of
 from tests.worker.workers import PATIENCE_SECONDS, wait_until, work_until_idle
-
-
-class WatchedStore(Store):
-    """The real store, which notes its turns and can be made to wait or to fail around one."""
-
-    def __init__(self, using: str) -> None:
-        super().__init__(using)
-        self.turns: list[int] = []
-        self.before: Callable[[], None] = lambda: None
-        self.after: Callable[[], None] = lambda: None
-
-    def apply(self, operations: Sequence[Operation], *, wait: bool = False) -> list[Receipt]:
-        self.turns.append(len(operations))
-        self.before()
-        receipts = super().apply(operations, wait=wait)
-        self.after()
-        return receipts
-
-
-class Callers:
-    """Threads that submit to one ledger."""
-
-    def __init__(self, ledger: GroupLedger, pool: ThreadPoolExecutor) -> None:
-        self.ledger = ledger
-        self._pool = pool
-        self._about_to: list[object] = []
-        self._futures: list[Future[Receipt]] = []
-
-    def submit(self, *operations: Operation) -> Future[Receipt]:
-        """Submit in a thread of its own."""
-
-        def call() -> Receipt:
-            self._about_to.append(operations)
-            return self.ledger.submit(*operations)
-
-        self._futures.append(self._pool.submit(call))
-        return self._futures[-1]
-
-    def wait_until_all_submit(self) -> None:
-        """Return once every thread is at the ledger's door."""
-        wait_until(lambda: len(self._about_to) == len(self._futures), "all threads")
-
-
-@contextmanager
-def callers(store: Store, *, lease_seconds: float = 30) -> Iterator[Callers]:
-    """Give a ledger with many threads in front of it."""
-    ledger = GroupLedger(store, lease_seconds=lease_seconds)
-    with ThreadPoolExecutor(16) as pool:
-        yield Callers(ledger, pool)
-    ledger.close()
-
-
-class Pause:
-    """Holds the first turn until it may go on."""
-
-    def __init__(self, store: WatchedStore) -> None:
-        self.is_reached = threading.Event()
-        self.may_go_on = threading.Event()
-        store.before = self._hold
-
-    def _hold(self) -> None:
-        self.is_reached.set()
-        assert self.may_go_on.wait(PATIENCE_SECONDS)
-
-
-def start_of(run: WorkflowRun) -> Operation:
-    """Return an operation that starts a step of a held run."""
-    return OPERATIONS["start"](lease_of(run), run.pk)
-
 
 # --- group commit -------------------------------------------------------------------------------
 
@@ -188,19 +116,6 @@ def test_a_row_that_somebody_holds_waits_while_all_others_go_on() -> None:
 # --- a database that comes and goes -------------------------------------------------------------
 
 
-def broken_once(how_often: int) -> Callable[[], None]:
-    """Return what loses the connection a few times, and then never again."""
-    left = [how_often]
-
-    def break_connection() -> None:
-        if left[0]:
-            left[0] -= 1
-            connections["default"].close()
-            raise OperationalError
-
-    return break_connection
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_connection_lost_around_a_commit_fails_nothing_and_writes_nothing_twice(
     when: str,
@@ -256,10 +171,10 @@ def test_a_database_that_stays_away_for_a_lease_interrupts_every_caller() -> Non
 @pytest.mark.parametrize("fails_at", [StepCompleted, RunCompleted])
 def test_a_database_that_stays_away_is_never_blamed_on_the_run(fails_at: type[Any]) -> None:
     class AwayStore(Store):
-        def apply(self, operations: Sequence[Operation], *, wait: bool = False) -> list[Receipt]:
+        def take_turn(self, operations: Sequence[Operation], **wanted: Any) -> TurnResult:
             if any(isinstance(operation, fails_at) for operation in operations):
                 raise OperationalError
-            return super().apply(operations, wait=wait)
+            return super().take_turn(operations, **wanted)
 
     calls: list[int] = []
 

@@ -10,7 +10,7 @@ from django.db import DatabaseError, transaction
 
 from django_openworkflow import RunHandle, Step, workflow
 from django_openworkflow.engine.executor import Executor
-from django_openworkflow.worker.ledger import _first_line
+from django_openworkflow.worker.writing import _first_line
 from tests.engine.passes import raiser
 from tests.worker.workers import Gate, wait_until, work_until_idle, working
 

@@ -1,0 +1,120 @@
+"""Which runs a worker takes in, and when: its slots are filled by the turn that frees them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from django_openworkflow.registry import registry
+from django_openworkflow.store.base import ClaimRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from django_openworkflow.store.base import TurnResult
+    from django_openworkflow.store.operations import Lease
+    from django_openworkflow.worker.leases import Leases
+
+logger: Final = logging.getLogger(__name__)
+
+
+class Intake:
+    """The slots of a worker: how many are taken, and what is claimed for those that are not.
+
+    A turn that ends a pass claims for its slot. Else a turn claims only when somebody has asked for
+    it: a poll, or a notification. ``hand_out`` gets what came.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        leases: Leases,
+        *,
+        worker_name: str,
+        lease_seconds: float,
+        queues: Sequence[str] | None,
+        hand_out: Callable[[TurnResult], None],
+    ) -> None:
+        self.leases = leases
+        self.claimed_at = time.monotonic()  # when a claim has last found something
+        self._slots = slots
+        self._taken = 0
+        self._left: set[Lease] = set()  # their slots are free, their threads not yet back
+        self._is_asked = False
+        self._is_open = True
+        self._mutex = threading.Lock()
+        self._hand_out = hand_out
+        self._request: dict[str, Any] = {
+            "worker_name": worker_name,
+            "lease_seconds": lease_seconds,
+            "queues": queues,
+        }
+
+    @property
+    def free(self) -> int:
+        """How many slots are free."""
+        return self._slots - self._taken
+
+    @property
+    def active(self) -> int:
+        """How many passes are not over, or have threads that are not back."""
+        with self._mutex:
+            return self._taken + len(self._left)
+
+    def ask(self) -> None:
+        """Let the next turn claim for the slots that are free."""
+        self._is_asked = True
+
+    def close(self) -> None:
+        """Claim nothing from now on."""
+        self._is_open = False
+
+    def leave(self, lease: Lease) -> bool:
+        """Take note that a pass is over; return whether its slot was taken until now."""
+        with self._mutex:
+            if lease in self._left:
+                self._left.remove(lease)
+                return False
+            self._taken -= 1
+        self.leases.remove(lease)
+        return True
+
+    # --- for the ledger -------------------------------------------------------------------------
+
+    def request(self, ending: int) -> ClaimRequest | None:
+        """See ``writing.Intake``."""
+        if not (self._is_open and (ending or self._is_asked)):
+            return None
+        self._is_asked = False
+        limit = self.free + ending
+        if limit < 1:
+            return None
+        return ClaimRequest(limit=limit, workflows=registry.claimable(), **self._request)
+
+    def leases_due(self) -> Sequence[Lease]:
+        """See ``writing.Intake``."""
+        return self.leases.take_due()
+
+    def note(self, result: TurnResult, ended: Sequence[Lease]) -> None:
+        """See ``writing.Intake``."""
+        with self._mutex:
+            gone = set(ended) - self._left  # once each, though it was written twice
+            self._taken += len(result.claimed) - len(gone)
+            self._left |= gone
+        for lease in ended:
+            self.leases.remove(lease)
+        if result.claimed:
+            self.claimed_at = time.monotonic()
+
+    def receive(self, result: TurnResult) -> None:
+        """See ``writing.Intake``."""
+        if result.verdicts:
+            self.leases.tell(result.verdicts)
+        if result.claimed:
+            self._hand_out(result)
+
+    def failed(self) -> None:
+        """See ``writing.Intake``: the next poll asks again."""
+        self.leases.retry_soon()
