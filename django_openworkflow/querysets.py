@@ -270,6 +270,7 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         self.reopen_locked(run_id, set(cleanups))
         send = partial(self.announce, signals.run_retried, (run_id,))
         transaction.on_commit(send, using=self.db, robust=True)
+        notices.notify_due(self.db)
 
     def _cleanup_ids(self, run_id: UUID) -> set[UUID]:
         return set(self.unfiltered().filter(cleanup_of=run_id).values_list("pk", flat=True))

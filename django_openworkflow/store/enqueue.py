@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import connections
 
-from django_openworkflow import clock, conf
+from django_openworkflow import clock, conf, notices
 from django_openworkflow.models import WorkflowRun
 from django_openworkflow.store.rows import new_row
 from django_openworkflow.transactions import write_transaction
@@ -31,6 +31,8 @@ def insert_runs(new_runs: Sequence[NewRun], *, using: str) -> list[UUID]:
     rows = [new_row(new_run) for new_run in new_runs]
     with write_transaction(using):
         WorkflowRun._base_manager.using(using).bulk_create(rows, batch_size=_BATCH)
+    if any(new_run.available_at is None for new_run in new_runs):
+        notices.notify_due(using)
     return [row.pk for row in rows]
 
 
@@ -54,6 +56,8 @@ def insert_run_once(new_run: NewRun, key: str, *, using: str) -> UUID:
             return earlier
         row = new_row(new_run, idempotency_key=key)
         WorkflowRun._base_manager.using(using).bulk_create([row])
+        if new_run.available_at is None:
+            notices.notify_due(using)
     return row.pk
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db import connections
 from django.db.models import Exists, OuterRef
 
-from django_openworkflow import clock, conf
+from django_openworkflow import clock, conf, notices
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.models import BufferedSignal, SignalDelivery, StepAttempt, WorkflowRun
 from django_openworkflow.models.fields import SignalAddress
@@ -65,6 +65,8 @@ def _send(
             data=decode(data),
             sender_idempotency_key=key,
         )
+    if received:
+        notices.notify_due(using)
     return received
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db import connections
+from django.db import connections, transaction
 
 from django_openworkflow import clock, conf, instrumentation
 from django_openworkflow.exceptions import WorkflowNotRegistered
-from django_openworkflow.models import WorkerProcess
+from django_openworkflow.models import BufferedSignal, WorkerProcess
 from django_openworkflow.retries import UNREGISTERED
 from django_openworkflow.states import RunStatus
 from django_openworkflow.transactions import write_transaction
@@ -31,19 +31,41 @@ _HEAD: Final = 1000
 DEADLINE_EXCEEDED: Final = {"message": "Workflow run deadline exceeded"}
 
 
+def is_needed(
+    store: Store, known: Collection[tuple[str, str | None]], *, now: datetime | None = None
+) -> bool:
+    """Whether any of the sweeps would find something, for the price of one short transaction."""
+    with transaction.atomic(using=store.using):
+        return (
+            _overdue(store, now).exists()
+            or _poisoned(store, now).exists()
+            or BufferedSignal.objects.db_manager(store.using).exists()
+            or bool(_unknown(store, known, now))
+        )
+
+
+def _overdue(store: Store, now: datetime | None) -> WorkflowRunQuerySet:
+    return store.runs.active().filter(deadline_at__lte=clock.moment(now))
+
+
+def _poisoned(store: Store, now: datetime | None) -> WorkflowRunQuerySet:
+    crashes = conf.get_settings().MAX_CRASHES - 1
+    return store.runs.due(now).filter(worker_id__isnull=False, crashes__gte=crashes)
+
+
 def fail_overdue(store: Store, *, now: datetime | None = None) -> list[UUID]:
     """Fail runs whose deadline has passed, wake their parents; return their ids.
 
     Source: the original's ``claimWorkflowRun``, which does it without waking the parent.
     """
-    overdue = store.runs.active().filter(deadline_at__lte=clock.moment(now))
+    overdue = _overdue(store, now)
     return _fail(store, overdue.order_by("deadline_at"), overdue, DEADLINE_EXCEEDED)
 
 
 def fail_poisoned(store: Store, *, now: datetime | None = None) -> list[UUID]:
     """Fail runs that have cost as many workers their life as ``MAX_CRASHES`` allows."""
     limit = conf.get_settings().MAX_CRASHES
-    expired = store.runs.due(now).filter(worker_id__isnull=False, crashes__gte=limit - 1)
+    expired = _poisoned(store, now)
     times = "once" if limit == 1 else f"{limit} times"
     error = {
         "name": "PoisonPill",
@@ -84,10 +106,9 @@ def put_back_unknown(
     They stay pending, never fail, and no attempt is counted: deployments roll. ``known`` are the
     definitions of the calling worker; those of other live workers are read from their rows.
     """
-    everybody = {*known, *_known_to_others(store)}
-    head = store.runs.due(now).order_by("queue", "-priority", "available_at")
-    rows = head.values_list("pk", "workflow_name", "version", "deferrals")[:_HEAD]
-    unknown = {row[0]: row[1:] for row in rows if (row[1], row[2]) not in everybody}
+    unknown = _unknown(store, known, now)
+    if not unknown:
+        return []
     moved = []
     with write_transaction(store.using):
         locked = dict(store.runs.lock_runs(sorted(unknown)[:BATCH], skip_locked=True))
@@ -105,6 +126,20 @@ def put_back_unknown(
             )
             moved.append(pk)
     return moved
+
+
+def _unknown(
+    store: Store, known: Collection[tuple[str, str | None]], now: datetime | None
+) -> dict[UUID, tuple[str, str | None, int]]:
+    """Return name, version and deferrals of due runs that nobody knows, without a lock."""
+    head = store.runs.due(now).order_by("queue", "-priority", "available_at")
+    rows = head.values_list("pk", "workflow_name", "version", "deferrals")[:_HEAD]
+    mine = set(known)
+    found = {row[0]: row[1:] for row in rows if (row[1], row[2]) not in mine}
+    if not found:
+        return {}
+    others = _known_to_others(store)
+    return {pk: facts for pk, facts in found.items() if facts[:2] not in others}
 
 
 def _known_to_others(store: Store) -> set[tuple[str, str | None]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from django_openworkflow.registry import registry
@@ -38,7 +37,7 @@ class Intake:
         hand_out: Callable[[TurnResult], None],
     ) -> None:
         self.leases = leases
-        self.claimed_at = time.monotonic()  # when a claim has last found something
+        self._has_claimed = False
         self._slots = slots
         self._taken = 0
         self._left: set[Lease] = set()  # their slots are free, their threads not yet back
@@ -62,6 +61,11 @@ class Intake:
         """How many passes are not over, or have threads that are not back."""
         with self._mutex:
             return self._taken + len(self._left)
+
+    def has_claimed(self) -> bool:
+        """Return whether a claim has found something since this was last asked."""
+        has_claimed, self._has_claimed = self._has_claimed, False
+        return has_claimed
 
     def ask(self) -> None:
         """Let the next turn claim for the slots that are free."""
@@ -106,7 +110,7 @@ class Intake:
         for lease in ended:
             self.leases.remove(lease)
         if result.claimed:
-            self.claimed_at = time.monotonic()
+            self._has_claimed = True
 
     def receive(self, result: TurnResult) -> None:
         """See ``writing.Intake``."""

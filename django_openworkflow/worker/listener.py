@@ -1,8 +1,13 @@
-"""Hear of cancels at once, where the database can notify. A hint, never the truth."""
+"""Hear at once of runs that are due and of cancels, where the database can notify.
+
+A hint, never the truth: without it everything works at the pace of polls and heartbeats.
+"""
 
 from __future__ import annotations
 
 import logging
+import select
+import socket
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,22 +20,23 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger(__name__)
 
-_LOOK_SECONDS: Final = 0.1  # how soon a stop is noticed
 _RECONNECT_SECONDS: Final = 2.0
 
 
 class Listener:
     """A thread with a connection of its own that calls ``on_notice`` for each notification.
 
-    Without it, or behind a pooler that drops LISTEN, everything works at the pace of heartbeats.
-    After each connect ``on_notice`` is called once: what was missed meanwhile is looked up.
+    ``on_notice`` gets its payload. After each connect it is called once with an empty one: what was
+    missed meanwhile is looked up. Behind a pooler that drops LISTEN nothing is ever heard.
     """
 
-    def __init__(self, using: str, on_notice: Callable[[], object]) -> None:
+    def __init__(self, using: str, on_notice: Callable[[str], object]) -> None:
         self._using = using
         self._on_notice = on_notice
         self._stopping = threading.Event()
+        self._stop_here, self._stop_there = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="openworkflow-listener", daemon=True)
+        self.is_listening = False
 
     def start(self) -> None:
         """Begin to listen, if the database can notify."""
@@ -39,9 +45,12 @@ class Listener:
 
     def stop(self) -> None:
         """End the thread."""
-        self._stopping.set()
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._stop_here.close()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
+        self._stop_there.close()
 
     def _run(self) -> None:
         import psycopg
@@ -51,17 +60,23 @@ class Listener:
                 with psycopg.connect(**self._parameters(), autocommit=True) as connection:
                     self._listen(connection)
             except psycopg.Error as error:
-                logger.warning("Listening for cancels failed and is tried again: %s", error)
-                self._stopping.wait(_RECONNECT_SECONDS)
+                logger.warning("Listening for notifications failed and is tried again: %s", error)
+            finally:
+                self.is_listening = False
+            self._stopping.wait(_RECONNECT_SECONDS)
 
     def _listen(self, connection: Any) -> None:
         from psycopg import sql
 
         connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel())))
-        self._on_notice()
+        self.is_listening = True
+        self._on_notice("")
         while not self._stopping.is_set():
-            for _ in connection.notifies(timeout=_LOOK_SECONDS, stop_after=1):
-                self._on_notice()
+            # Costs nothing while nothing happens: the other end of the pair is closed by stop().
+            select.select([connection.fileno(), self._stop_there], [], [])
+            connection.pgconn.consume_input()
+            while notice := connection.pgconn.notifies():
+                self._on_notice(notice.extra.decode())
 
     def _parameters(self) -> dict[str, Any]:
         """Return what Django connects with; a pool is for connections that are given back."""

@@ -8,6 +8,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from django.db import transaction
+
 from django_openworkflow import signals
 from django_openworkflow.registry import registry
 from django_openworkflow.store import signalling, sweeps
@@ -24,12 +26,12 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger(__name__)
 
-SWEEP_SECONDS: Final = 1.0
+SWEEP_SECONDS: Final = 5.0
 _DEAD_WORKERS_SECONDS: Final = 3600.0
 
 
 class Upkeep:
-    """A thread with a connection of its own: renews the worker's row, sweeps every second.
+    """A thread with a connection of its own: renews the worker's row, and sweeps.
 
     It also gives up leases that no heartbeat has confirmed: the ledger, which sends them, may be
     waiting for a database that does not answer.
@@ -72,8 +74,7 @@ class Upkeep:
 
     def _chores(self) -> list[tuple[Callable[[], None], float]]:
         return [
-            (self._record.beat, self._lease_seconds / 3),
-            (self.sweep, SWEEP_SECONDS),
+            (self.sweep, min(SWEEP_SECONDS, self._lease_seconds / 3)),
             (self._forget_dead_workers, _DEAD_WORKERS_SECONDS),
         ]
 
@@ -88,12 +89,21 @@ class Upkeep:
             connections[self._store.using].close()
 
     def sweep(self) -> None:
-        """Do the chores that any worker may do for all."""
+        """Say that the worker is alive, and do the chores that any worker may do for all.
+
+        As long as there are none, all of it is one short transaction.
+        """
         using = self._store.using
+        known = registry.claimable()
+        with transaction.atomic(using=using):
+            self._record.beat()
+            is_needed = sweeps.is_needed(self._store, known)
+        if not is_needed:
+            return
         failed = [*sweeps.fail_overdue(self._store), *sweeps.fail_poisoned(self._store)]
         if failed:  # receivers are project code: the heartbeat must not wait for them
             self._announcer.submit(partial(announce_run, signals.run_failed, *failed, using=using))
-        sweeps.put_back_unknown(self._store, registry.claimable())
+        sweeps.put_back_unknown(self._store, known)
         signalling.deliver_buffered(using)
 
     def _forget_dead_workers(self) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import socket
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from django_openworkflow import conf
+from django_openworkflow import conf, notices
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.registry import registry
 from django_openworkflow.store.factory import store_for
@@ -22,6 +21,7 @@ from django_openworkflow.worker.intake import Intake
 from django_openworkflow.worker.leases import Leases
 from django_openworkflow.worker.ledger import GroupLedger
 from django_openworkflow.worker.listener import Listener
+from django_openworkflow.worker.pace import Pace
 from django_openworkflow.worker.pool import ExecutorPool, executor_of
 from django_openworkflow.worker.upkeep import Upkeep
 
@@ -97,6 +97,7 @@ class Worker:
             ),
             lease_seconds=options.lease_seconds,
         )
+        self._pace = Pace(options.poll_seconds)
         self._listener = Listener(options.using, self._hear)
         self._pool = ExecutorPool(options.concurrency, on_done=self._done)
         self._mutex = threading.Lock()
@@ -115,16 +116,12 @@ class Worker:
         self._is_watched = until_idle or once
         self._upkeep.start()
         self._listener.start()
-        idle_rounds = 0
         try:
             while not self._stopping.is_set():
-                claimed_at = self._intake.claimed_at
-                self._poll()
-                is_quiet = claimed_at == self._intake.claimed_at
-                if once or (until_idle and is_quiet and self._is_idle()):
+                has_claimed = self._poll()
+                if once or (until_idle and not has_claimed and self._is_idle()):
                     break
-                idle_rounds = idle_rounds + 1 if is_quiet else 0
-                self._wait(idle_rounds)
+                self._wait(has_claimed=has_claimed)
             if once:
                 self._finish_round()
         finally:
@@ -135,31 +132,43 @@ class Worker:
         self._stopping.set()
         self._wake.set()
 
-    def _poll(self) -> None:
-        """Take a turn that claims for free slots, and extends the leases if that is due."""
+    @property
+    def is_listening(self) -> bool:
+        """Whether a notification would be heard."""
+        return self._listener.is_listening
+
+    def _poll(self) -> bool:
+        """Take a turn that claims for free slots, and extends the leases if that is due.
+
+        Returns whether anything was claimed since the last poll, by whichever turn.
+        """
         has_room = self._intake.free > 0
         if has_room:
             self._intake.ask()
         if has_room or self._leases.seconds_until_due() == 0:
             self._ledger.take_turn()
+        return self._intake.has_claimed()
 
-    def _wait(self, idle_rounds: int) -> None:
+    def _wait(self, *, has_claimed: bool) -> None:
         """Pause until the next poll or heartbeat is due; a notification ends it early.
 
         A slot that a pass leaves is filled by the very turn that ends the pass.
         """
-        first, longest = self.options.poll_seconds
-        pause = min(first * 2 ** min(max(idle_rounds - 1, 0), 16), longest)
-        if self._intake.free <= 0:
-            pause = longest
-        pause *= random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        pause = self._pace.pause(has_claimed=has_claimed, is_full=self._intake.free <= 0)
         heartbeat = self._leases.seconds_until_due()
         self._wake.wait(pause if heartbeat is None else min(pause, heartbeat))
         self._wake.clear()
 
-    def _hear(self) -> None:
-        """Ask for the leases at once: one of them may have been taken away."""
-        self._leases.hurry()
+    def _hear(self, notice: str) -> None:
+        """Look at once: for runs that are due, and at the leases if one may have been taken away.
+
+        Not for runs that are due while there is no room for them.
+        """
+        if notice != notices.DUE:
+            self._leases.hurry()
+        elif self._intake.free <= 0:
+            return
+        self._pace.hurry()
         self._wake.set()
 
     # --- passes ---------------------------------------------------------------------------------

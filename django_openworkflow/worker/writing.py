@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
-from django.db import InterfaceError
+from django.db import Error, InterfaceError
 
+from django_openworkflow import notices
 from django_openworkflow.store.operations import (
+    ChildStarted,
     RunCompleted,
     RunFailed,
     RunParked,
     RunReleased,
     RunRescheduled,
+    SignalSent,
     Verdict,
 )
 from django_openworkflow.transactions import borrowed
@@ -115,9 +118,22 @@ class TurnWriter:
             result = self._store.take_turn(
                 operations, claim=claim, leases=leases, lease_seconds=self._lease_seconds
             )
+            self._tell_others(operations, claim, result)
         if self._intake is not None:
             self._intake.note(result, _ended(operations, result.receipts))
         return result
+
+    def _tell_others(
+        self, operations: Sequence[Operation], claim: ClaimRequest | None, result: TurnResult
+    ) -> None:
+        """Wake idle workers for runs that this turn has made due and has not claimed itself."""
+        took_all = claim is not None and len(result.claimed) < claim.limit
+        if took_all or not any(_makes_due(operation) for operation in operations):
+            return
+        try:
+            notices.notify_due(self._store.using)
+        except Error:  # the turn is written; a poll finds the runs
+            logger.warning("Idle workers could not be notified")
 
     def _heed_failure(
         self,
@@ -167,6 +183,17 @@ def _ended(operations: Sequence[Operation], receipts: Sequence[Receipt]) -> list
         for operation, receipt in zip(operations, receipts, strict=True)
         if type(operation) in _ENDS_PASS and receipt.verdict is not Verdict.BUSY
     ]
+
+
+def _makes_due(operation: Operation) -> bool:
+    """Whether this may make another run due, or its own for another worker."""
+    match operation:
+        case RunCompleted() | RunFailed():
+            return operation.parent_run_id is not None
+        case RunParked():
+            return any(isinstance(wait, ChildStarted) for wait in operation.waits)
+        case _:
+            return isinstance(operation, ChildStarted | SignalSent | RunReleased)
 
 
 def _first_line(error: Exception) -> str:

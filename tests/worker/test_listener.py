@@ -26,9 +26,11 @@ class Notices:
 
     def __init__(self) -> None:
         self.count = 0
+        self.payloads: list[str] = []
 
-    def note(self) -> None:
+    def note(self, payload: str) -> None:
         self.count += 1
+        self.payloads.append(payload)
 
     def wait_for(self, count: int) -> None:
         """Return once so many have come."""
@@ -102,7 +104,7 @@ def test_a_lost_connection_is_found_again(heard: Notices, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING), connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
         heard.wait_for(2)  # each connect looks up what was missed meanwhile
-    assert "Listening for cancels failed and is tried again" in caplog.text
+    assert "Listening for notifications failed and is tried again" in caplog.text
     assert backends() != [pid]
     notices.notify_canceled("default")
     heard.wait_for(3)
