@@ -18,7 +18,7 @@ from django.utils import autoreload
 from django_openworkflow import Step, workflow
 from django_openworkflow.models import WorkerProcess, WorkflowRun
 from tests.management.conftest import make
-from tests.worker.test_processes import MANAGE, database_url
+from tests.worker.processes import MANAGE, database_url
 from tests.worker.workers import PATIENCE_SECONDS, wait_until
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from tests.vocabulary.transactions_process import (
     NEVER,
 )
 from tests.worker.conftest import opened  # noqa: F401 - closes what a worker's threads opened
-from tests.worker.test_processes import database_url
+from tests.worker.processes import database_url
 from tests.worker.workers import (
     PATIENCE_SECONDS,
     SHORT_LEASE_SECONDS,

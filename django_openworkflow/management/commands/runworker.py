@@ -10,7 +10,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connections
@@ -21,10 +21,13 @@ from django_openworkflow.management.command import WorkflowCommand
 from django_openworkflow.management.metrics import address, metrics_served
 from django_openworkflow.management.output import flatten
 from django_openworkflow.registry import registry
+from django_openworkflow.worker.supervisor import (
+    Supervisor,
+    call_when_orphaned,
+    install_handlers,
+    own_index,
+)
 from django_openworkflow.worker.worker import Worker, WorkerOptions
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 _CLOSING_SECONDS: Final = 5.0  # for what is left to do after the grace time
 
@@ -37,6 +40,9 @@ class Command(WorkflowCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         parser.add_argument("--concurrency", type=positive, help="runs executed at a time")
+        parser.add_argument(
+            "--processes", type=positive, default=1, help="processes of that many runs each"
+        )
         parser.add_argument("--queues", type=names, help="queues to serve, a,b (default: all)")
         parser.add_argument("--database", help="alias of the database with the workflow tables")
         parser.add_argument(
@@ -59,19 +65,33 @@ class Command(WorkflowCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker and report what it did."""
         chosen = self._options(options)
-        if not options["reload"]:
+        if options["processes"] > 1 and own_index() is None:
+            self._supervise(options)
+        elif options["reload"]:
+            self._work_and_reload(chosen, options)
+        else:
             self._work(Worker(chosen), options)
-            return
-        if options["once"] or options["until_idle"]:
-            message = "--reload goes on until it is stopped: leave out --once and --until-idle."
+
+    def _supervise(self, options: dict[str, Any]) -> None:
+        """Watch over processes that are called as this one was."""
+        if options["reload"]:
+            message = "--reload is for one process: leave out --processes."
             raise CommandError(message)
-        self._work_and_reload(chosen, options)
+        connections.close_all()  # the processes have their own
+        supervisor = Supervisor(options["processes"], autoreload.get_child_arguments())
+        install_handlers(lambda _number: supervisor.stop(), lambda _number: supervisor.stop())
+        if supervisor.run():
+            message = "A worker process ended badly."
+            raise CommandError(message)
 
     def _work(self, worker: Worker, options: dict[str, Any]) -> None:
         self._install_handlers(worker)
         if options["verbosity"]:
             self.stdout.write(self._greeting(worker))
-        with metrics_served(options["metrics_port"], using=worker.options.using):
+        index = own_index()
+        if index is not None:
+            call_when_orphaned(worker.request_stop)
+        with metrics_served(options["metrics_port"], using=worker.options.using, index=index or 0):
             worker.run(until_idle=options["until_idle"], once=options["once"])
         if options["verbosity"]:
             self.stdout.write(f"Worker {worker.name} stopped after {worker.executed} passes.")
@@ -82,6 +102,9 @@ class Command(WorkflowCommand):
         Without the drain each change of code would count as a crash of the runs in flight, and
         they would wait for their leases to run out.
         """
+        if options["once"] or options["until_idle"]:
+            message = "--reload goes on until it is stopped: leave out --once and --until-idle."
+            raise CommandError(message)
         begun: list[tuple[Worker, threading.Event]] = []
 
         def work() -> None:
@@ -128,23 +151,15 @@ class Command(WorkflowCommand):
     def _install_handlers(self, worker: Worker) -> None:
         """Let the first signal drain and the second end the process, as if it were killed.
 
-        Handlers only set flags: the worker's loop acts on them. Outside of the main thread
-        (a test, an autoreloader) there is nothing to install.
+        Handlers only set flags: the worker's loop acts on them.
         """
-        if threading.current_thread() is not threading.main_thread():
-            return
-        logger = logging.getLogger("django_openworkflow.worker")
-        received: list[int] = []
 
-        def handle(number: int, _frame: FrameType | None) -> None:
-            if received:
-                os._exit(128 + number)
-            received.append(number)
-            logger.info("%s: draining", signal.Signals(number).name)
+        def drain(number: int) -> None:
+            name = signal.Signals(number).name
+            logging.getLogger("django_openworkflow.worker").info("%s: draining", name)
             worker.request_stop()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, handle)
+        install_handlers(drain, lambda number: os._exit(128 + number))
 
 
 @contextmanager
