@@ -121,6 +121,7 @@ def _check_attempts(value: object) -> None:
         raise InvalidInput(problem)
 
 
+_DEFAULT: Final = RetryPolicy()
 # For runs whose workflow this deployment does not know: another one may. Source: ``worker.ts``.
 UNREGISTERED: Final = RetryPolicy(initial_interval="5s", maximum_interval="5m", maximum_attempts=0)
 
@@ -132,7 +133,7 @@ def checked_policy(given: object) -> RetryPolicy:
         InvalidInput: it is something else.
     """
     if given is None:
-        return RetryPolicy()
+        return _DEFAULT
     if not isinstance(given, RetryPolicy):
         message = f"retry_policy must be a RetryPolicy, not {type(given).__name__}"
         raise InvalidInput(message)

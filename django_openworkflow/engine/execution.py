@@ -62,9 +62,9 @@ class Execution:
         self.is_sequential = True  # branches of async code may come to saved steps in any order
         self.waiting_for: dict[str, str] = {}  # signal to the step that waits for it
         self.on_unwanted: Callable[[], None] | None = None
-        self._canceled = threading.Event()
-        self._lost = threading.Event()
-        self._draining = threading.Event()
+        self._is_canceled = False
+        self._is_lost = False
+        self._is_draining = False
         self._posted: list[Posted] = []
         self._mutex = threading.Lock()  # branches post, too
 
@@ -72,28 +72,28 @@ class Execution:
 
     def cancel(self) -> None:
         """Tell the pass that its run was canceled."""
-        if not self._canceled.is_set():
+        if not self._is_canceled:
             instrumentation.cancel_noticed(self.claimed.lease.run_id)
-        self._tell(self._canceled)
+        was_unwanted, self._is_canceled = self.is_unwanted, True
+        self._tell(was_unwanted=was_unwanted)
 
     def lose(self) -> None:
         """Tell the pass that its lease is gone."""
-        self._tell(self._lost)
+        was_unwanted, self._is_lost = self.is_unwanted, True
+        self._tell(was_unwanted=was_unwanted)
 
     def drain(self) -> None:
         """Ask the pass to hand its run on before the next step."""
-        self._draining.set()
+        self._is_draining = True
 
-    def _tell(self, fact: threading.Event) -> None:
-        if not fact.is_set():
-            fact.set()
-            if self.on_unwanted is not None:
-                self.on_unwanted()
+    def _tell(self, *, was_unwanted: bool) -> None:
+        if not was_unwanted and self.on_unwanted is not None:
+            self.on_unwanted()
 
     @property
     def is_unwanted(self) -> bool:
         """Whether nothing that a running body still does will count."""
-        return self._canceled.is_set() or self._lost.is_set()
+        return self._is_canceled or self._is_lost
 
     # --- for steps ------------------------------------------------------------------------------
 
@@ -112,16 +112,16 @@ class Execution:
     def check(self) -> None:
         """Raise what ended the pass, or what the outside world has told it."""
         self.check_interrupted()
-        if self._draining.is_set() and current_body.get() is None:
+        if self._is_draining and current_body.get() is None:
             self.stop(Release())
 
     def check_interrupted(self, cause: BaseException | None = None) -> None:
         """Raise what ended the pass, a cancel or a lost lease."""
         if self.stopped is not None:
             raise self.stopped from cause
-        if self._canceled.is_set():
+        if self._is_canceled:
             self.stop(RunCanceled(self.claimed.lease.run_id))
-        if self._lost.is_set():
+        if self._is_lost:
             self.stop(LeaseLost())
 
     def enter(self, name: str) -> str:

@@ -18,7 +18,7 @@ from django_openworkflow.engine.settling import Raised, Returned, settle
 from django_openworkflow.engine.steps import Step
 from django_openworkflow.exceptions import NonDeterministicWorkflow, RunCanceled, StepCallRefused
 from django_openworkflow.registry import registry
-from django_openworkflow.store.announcements import announce_run
+from django_openworkflow.store.announcements import announce_run, is_heard
 from django_openworkflow.store.operations import (
     RunCompleted,
     RunFailed,
@@ -124,13 +124,15 @@ class Executor:
     async def aexecute(self, in_thread: InThread) -> None:
         """See ``execute``; ``in_thread`` runs what would block the loop."""
         with instrumentation.executing(self._claimed) as watched:
-            await in_thread(self._announce_start)
+            if is_heard(signals.run_started):
+                await in_thread(self._announce_start)
             try:
                 operation = self._settled(await self._apass(in_thread))
                 if operation is not None:
                     await self.execution.asubmit(operation)
                     watched.note(operation)
-                    await in_thread(partial(self._announce_end, operation))
+                    if any(map(is_heard, _ENDS.values())):
+                        await in_thread(partial(self._announce_end, operation))
             except _NOT_OURS:
                 return  # told so by the ledger; whoever holds the run now goes on with it
 

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from django.dispatch import Signal
 
 
+def is_heard(signal: Signal) -> bool:
+    """Whether anybody in this process wants to be told."""
+    return signal.has_listeners(WorkflowRun)
+
+
 def announce_run(signal: Signal, *run_ids: UUID, using: str) -> None:
     """Send a Django signal for runs whose change has committed.
 
     Inside a transaction of the calling thread (a test's) it is sent once that commits.
     """
-    if run_ids and signal.has_listeners(WorkflowRun):
+    if run_ids and is_heard(signal):
         runs = WorkflowRun.objects.db_manager(using).all()
         transaction.on_commit(partial(runs.announce, signal, run_ids), using=using, robust=True)
