@@ -9,9 +9,10 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from django.db import Error, connections
+from django.db.backends.signals import connection_created
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -22,15 +23,39 @@ _TRUST_SECONDS: Final = 1.0
 _NO_RUN: Final = {"run_id": None, "workflow": None, "step": None}
 
 
+class _Opened:
+    """Counts the connections that this process has opened, in whichever thread."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        connection_created.connect(self.note)
+
+    def note(self, **_facts: object) -> None:
+        """Count one more."""
+        self.count += 1
+
+
+_opened: Final = _Opened()
+
+
 class UserConnections:
     """The connections of one thread that executes user code, during one pass."""
 
     def __init__(self) -> None:
-        self._depths = {
-            connection.alias: _depth(connection)
-            for connection in connections.all(initialized_only=True)
-        }
+        self._opened = -1
+        self._known: Sequence[BaseDatabaseWrapper] = ()
+        self._depths = {connection.alias: _depth(connection) for connection in self._all()}
         self._checked_at = float("-inf")
+
+    def _all(self) -> Sequence[BaseDatabaseWrapper]:
+        """Return this thread's connections. They are looked for after somebody has opened one.
+
+        A body that touches no database costs next to nothing.
+        """
+        if self._opened != _opened.count:
+            self._opened = _opened.count
+            self._known = connections.all(initialized_only=True)
+        return self._known
 
     def refresh(self) -> None:
         """Close connections that are too old or do not answer, so that the next use reconnects.
@@ -39,15 +64,24 @@ class UserConnections:
         """
         if time.monotonic() - self._checked_at < _TRUST_SECONDS:
             return
-        for connection in _between_transactions():
+        for connection in self._between_transactions():
             connection.close_if_unusable_or_obsolete()
             if connection.connection is not None and not connection.is_usable():
                 connection.close()
         self._checked_at = time.monotonic()
 
+    def close_old(self) -> None:
+        """Close connections that have lived for as long as the project lets them."""
+        for connection in self._between_transactions():
+            connection.close_if_unusable_or_obsolete()
+
+    def _between_transactions(self) -> list[BaseDatabaseWrapper]:
+        """Return this thread's connections but for those inside a transaction (a test's, say)."""
+        return [connection for connection in self._all() if not connection.in_atomic_block]
+
     def open_transaction(self) -> str | None:
         """Return the alias of a connection on which user code has a transaction open."""
-        for connection in connections.all(initialized_only=True):
+        for connection in self._all():
             if _depth(connection) > self._depths.get(connection.alias, 0):
                 return connection.alias
             if not connection.in_atomic_block and _is_manual(connection):
@@ -68,6 +102,7 @@ class UserConnections:
         with contextlib.suppress(Error):
             connection.close()
         del connections[alias]
+        self._opened = -1
         self._checked_at = float("-inf")
 
     def roll_back_all(self, facts: Mapping[str, str | None] = _NO_RUN) -> None:
@@ -109,17 +144,7 @@ def user_connections() -> Iterator[None]:
     finally:
         _current.reset(token)
         mine.roll_back_all()
-        for connection in _between_transactions():
-            connection.close_if_unusable_or_obsolete()
-
-
-def _between_transactions() -> list[BaseDatabaseWrapper]:
-    """Return this thread's connections but for those inside a transaction (a test's, say)."""
-    return [
-        connection
-        for connection in connections.all(initialized_only=True)
-        if not connection.in_atomic_block
-    ]
+        mine.close_old()
 
 
 def _depth(connection: BaseDatabaseWrapper) -> int:

@@ -24,6 +24,9 @@ class Lease:
     run_id: UUID
     worker_id: str
 
+    def __hash__(self) -> int:
+        return hash(self.run_id.int)  # leases are looked up all the time: the quickest there is
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedRun:
