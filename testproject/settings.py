@@ -46,6 +46,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_openworkflow",
     "testproject.shop",
+    "testproject.office",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
 from argparse import ArgumentTypeError
 from datetime import timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
+from django_openworkflow import json_text
 from django_openworkflow.durations import to_timedelta
 from django_openworkflow.exceptions import InvalidDuration, InvalidInput
 from django_openworkflow.management.output import one_line
 
 MOST: Final = 10_000
 _LONGEST_SECONDS: Final = 86_400
-# Finds what Python's JSON reader takes and JSON does not know, but not inside of a string.
-_NOT_A_NUMBER: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(-?Infinity|NaN)', re.DOTALL)
 
 
 def positive(text: str) -> int:
@@ -65,18 +62,8 @@ def stored_text(text: str) -> str:
 
 def parse_json(text: str, option: str) -> Any:
     """Parse the JSON given to ``option``; raises ``InvalidInput`` that names the place in it."""
-
-    def refuse(_constant: str) -> NoReturn:
-        found = next(match for match in _NOT_A_NUMBER.finditer(text) if match[1])
-        problem = f"{found[1]} is not a JSON number"
-        raise json.JSONDecodeError(problem, text, found.start())
-
     try:
-        return json.loads(text, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        what = error.msg.removesuffix(" at")  # some of Python's messages end so
-        problem = f"{what} at line {error.lineno}, column {error.colno}"
-    except (RecursionError, ValueError) as error:  # nested too deeply, a number of 5000 digits
-        problem = str(error)
-    message = f"{option} is not valid JSON: {one_line(problem)}"
-    raise InvalidInput(message)
+        return json_text.read(text)
+    except ValueError as error:
+        message = f"{option} is not valid JSON: {one_line(str(error))}"
+        raise InvalidInput(message) from None

@@ -7,9 +7,9 @@ import os
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any, Final
 
+from django_openworkflow.cancellation import Cancellation, Report
 from django_openworkflow.exceptions import RunNotCancelable, RunNotFound
 from django_openworkflow.identifiers import as_uuid
-from django_openworkflow.management.cancellation import Cancellation, Report
 from django_openworkflow.management.command import WorkflowCommand, check_terminal
 from django_openworkflow.management.output import count_of, json_line, one_line
 from django_openworkflow.management.selection import (

@@ -1,4 +1,7 @@
-"""What a cancel by command did, or would do, to the runs it was given."""
+"""What a cancel by an operator did, or would do, to the runs that were chosen.
+
+Shared by the command line and the admin: both may be given millions of runs that ended long ago.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +67,10 @@ class Cancellation:
     """A cancel as it was asked for. ``named``: report runs that ended long ago by id, too."""
 
     reason: str
-    actor: str
+    actor: object
     cascade: bool
     named: bool
+    source: CancelSource = CancelSource.COMMAND
 
     def preview(self, runs: WorkflowRunQuerySet) -> Report:
         """Say what ``carry_out`` would do, without a lock and without a write."""
@@ -91,7 +95,7 @@ class Cancellation:
         """
         survey = self._survey(runs)
         outcome = runs.filter(status__in=self._touched()).cancel_active(
-            reason=self.reason, actor=self.actor, cascade=self.cascade, source=CancelSource.COMMAND
+            reason=self.reason, actor=self.actor, cascade=self.cascade, source=self.source
         )
         report = Report(dry_run=False)
         report.add_outcome(outcome)
