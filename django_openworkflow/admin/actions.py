@@ -81,7 +81,7 @@ def object_action(**options: Any) -> Callable[[_Method], _Method]:
 
 
 class GuardedActionsAdmin(ActionsModelAdmin, WorkflowModelAdmin):
-    """Lists its object actions in ``actions_row`` and ``actions_detail``, pages in ``actions_list``.
+    """Names object actions in ``actions_row`` and ``actions_detail``, pages in ``actions_list``.
 
     A method of ``actions_list`` is a view of its own, ``(request) -> response``, guarded by
     ``list_permissions`` of that name.

@@ -48,6 +48,8 @@ class CappedPaginator(_Paginator):
 class RunChangeList(ChangeList):
     """The list of runs, without their payloads."""
 
+    formset = None  # nothing is edited; Django's view sets it, and so it is missing elsewhere
+
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
         """Return the runs that match, without what the list does not show."""
         return super().get_queryset(request, *args, **kwargs).defer(*PAYLOADS)

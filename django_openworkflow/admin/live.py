@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, HttpResponseNotAllowed, HttpResponseNotModified
 from django.template.loader import render_to_string
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import get_language
 
 from django_openworkflow import clock
 from django_openworkflow.admin.detail import fingerprint
@@ -70,41 +72,45 @@ def _run_part(admin: WorkflowRunAdmin, request: HttpRequest, object_id: UUID) ->
         raise Http404
     seen = fingerprint(run, timezone.now() + clock.offset())
     return _answer(
+        admin,
         request,
         seen,
-        admin.templates("live_run.html"),
-        lambda: {"page": admin.run_context(request, run), "opts": admin.opts},
+        "live_run.html",
+        lambda: {"page": admin.run_context(request, run)},
     )
 
 
 def _list_part(admin: WorkflowRunAdmin, request: HttpRequest) -> HttpResponse:
-    changelist = admin.get_changelist_instance(request)
+    try:
+        changelist = admin.get_changelist_instance(request)
+    except IncorrectLookupParameters:
+        raise Http404 from None
     rows = [(run.pk, run.updated_at, run.status) for run in changelist.result_list]
     now = int(timezone.now().timestamp()) // _SECONDS
     seen = repr((rows, changelist.result_count, now))
-    return _answer(request, seen, admin.templates("live_list.html"), lambda: {"cl": changelist})
+    return _answer(admin, request, seen, "live_list.html", lambda: {"cl": changelist})
 
 
 def _overview_part(admin: WorkflowRunAdmin, request: HttpRequest) -> HttpResponse:
     context = overview_context(admin, request)
-    return _answer(
-        request, context["fingerprint"], admin.templates("live_overview.html"), lambda: context
-    )
+    seen = context["fingerprint"]
+    return _answer(admin, request, seen, "live_overview.html", lambda: context)
 
 
 def _answer(
+    admin: WorkflowRunAdmin,
     request: HttpRequest,
     seen: str,
-    templates: list[str],
+    template: str,
     context: Callable[[], dict[str, Any]],
 ) -> HttpResponse:
     """Answer 304 to whoever has seen this already, else render it.
 
     The user and the query belong to what was seen: buttons differ, and so do languages.
     """
-    facts = (seen, request.user.pk, request.get_full_path(), request.headers.get("Accept-Language"))
+    facts = (seen, request.user.pk, request.get_full_path(), get_language())
     etag = f'"{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}"'
     if request.headers.get("If-None-Match") == etag:
         return HttpResponseNotModified(headers={"ETag": etag})
-    body = render_to_string(templates, context(), request)
+    body = render_to_string(admin.templates(template), {"opts": admin.opts, **context()}, request)
     return HttpResponse(body, headers={"ETag": etag})

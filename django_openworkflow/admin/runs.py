@@ -89,9 +89,10 @@ class WorkflowRunAdmin(
         """Whether this user may send signals, or one to this run."""
         return self.has_own_permission(request, "signal")
 
-    if TYPE_CHECKING:
-
-        def get_queryset(self, request: HttpRequest) -> WorkflowRunQuerySet: ...
+    def get_queryset(self, request: HttpRequest) -> WorkflowRunQuerySet:
+        """Return the runs that exist for this user: on no page is there a way to another."""
+        runs: WorkflowRunQuerySet = super().get_queryset(request)  # type: ignore[assignment]
+        return runs
 
     # --- the list -------------------------------------------------------------------------------
 
