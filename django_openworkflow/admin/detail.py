@@ -128,12 +128,14 @@ class RunPage:
             .order_by("created_at", "pk")
         )
 
-    def _children(self) -> QuerySet[WorkflowRun]:
-        """Return the visible child runs and clean-up runs, oldest first."""
-        found = self.visible.filter(parent_step_attempt__workflow_run=self.run)
-        cleanups = self.visible.filter(cleanup_of=self.run)
-        columns = ("pk", "workflow_name", "status", "worker_id")
-        return (found | cleanups).only(*columns).order_by("pk")[:MOST_CHILDREN]
+    def _children(self) -> list[WorkflowRun]:
+        """Return the visible child runs, then the clean-up runs, oldest first.
+
+        Each has an index; one condition for both would have none.
+        """
+        rows = self.visible.only("pk", "workflow_name", "status", "worker_id").order_by("pk")
+        children = rows.filter(parent_step_attempt__workflow_run=self.run)[:MOST_CHILDREN]
+        return [*children, *rows.filter(cleanup_of=self.run)[:MOST_CHILDREN]]
 
     def _parent(self) -> RunLink | None:
         """Return the run that started this one, as far as it may be seen."""
