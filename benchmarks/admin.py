@@ -133,7 +133,10 @@ def measure() -> list[str]:
         total = statistics.median(totals)
         is_slow = total > GOAL_MS
         mark = "  SLOW" if is_slow else ""
-        print(f"{name:<34}{counts[-1]:>8}{total:>13.1f}{statistics.median(slowest):>18.1f}{mark}", flush=True)  # noqa: T201, E501
+        print(
+            f"{name:<34}{counts[-1]:>8}{total:>13.1f}{statistics.median(slowest):>18.1f}{mark}",
+            flush=True,
+        )
         slow += [name] if is_slow else []
     return slow
 

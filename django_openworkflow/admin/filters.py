@@ -14,7 +14,7 @@ from django_openworkflow import clock
 from django_openworkflow.admin.badges import STATES
 from django_openworkflow.registry import registry
 from django_openworkflow.states import RunStatus
-from django_openworkflow.store.statistics import workflow_names
+from django_openworkflow.store.statistics import names_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,8 +78,8 @@ class WorkflowFilter(SimpleListFilter):
         """Return all names, sorted; very many are cut."""
         using = model_admin.get_queryset(request).db
         names = {name for name, _version in registry.definitions()}
-        names.update(workflow_names(using, limit=_MOST_NAMES))
-        return [(name, name) for name in sorted(names)[:_MOST_NAMES]]
+        names.update(names_in_use(using, limit=_MOST_NAMES))
+        return _choices(self, names)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the runs of this workflow."""
@@ -101,7 +101,7 @@ class VersionFilter(SimpleListFilter):
             for name, version in registry.definitions()
             if version is not None and chosen in (None, name)
         }
-        return [(version, version) for version in sorted(versions)[:_MOST_NAMES]]
+        return _choices(self, versions)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the runs of this version."""
@@ -151,6 +151,13 @@ class ParentFilter(SimpleListFilter):
         if value not in {"yes", "no"}:
             raise IncorrectLookupParameters
         return queryset.filter(parent_step_attempt__isnull=value == "no")
+
+
+def _choices(chosen_by: SimpleListFilter, names: set[str]) -> list[tuple[str, str]]:
+    """Return names to choose from, and the one that is chosen: Django drops an empty filter."""
+    shown = sorted(names)[:_MOST_NAMES]
+    chosen = chosen_by.value()
+    return [(name, name) for name in ([*shown, chosen] if chosen and chosen not in shown else shown)]
 
 
 def _storable(text: str | None) -> str | None:

@@ -86,7 +86,7 @@ def overview_context(admin: Any, request: HttpRequest) -> dict[str, Any]:
         "durations": [
             {
                 "name": one.workflow_name,
-                "runs": one.runs,
+                "completed": one.completed,
                 "failed": one.failed,
                 "median": span_text(one.median),
                 "slow": span_text(one.slow),

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 
-from django_openworkflow.store.statistics import workflow_names
+from django_openworkflow.store.statistics import names_in_use
 
 _SHORTEST_PREFIX: Final = 8
 _HEX_DIGITS: Final = 32
@@ -58,7 +58,7 @@ def _by_key_or_name(runs: Any, term: str) -> Q:
     Both indexes begin with the name. So the names that there are come first: by a loose index scan,
     whose cost grows with the names and not with the rows.
     """
-    names = workflow_names(runs.db)
+    names = names_in_use(runs.db)
     keyed = runs.order_by().filter(workflow_name__in=names, idempotency_key=term)
     ids = list(keyed.values_list("pk", flat=True)[:_MOST_IDS])
     begins = [name for name in names if name.startswith(term)]

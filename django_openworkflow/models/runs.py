@@ -165,6 +165,22 @@ class WorkflowRun(models.Model):
                 fields=("namespace_id", "workflow_name", "-created_at"),
                 name="openworkflow_run_name",
             ),
+            # Lists and numbers of the admin. Each holds few rows, or none while a run is active.
+            models.Index(
+                fields=("namespace_id", "-created_at", "-id"),
+                name="openworkflow_run_held",
+                condition=Q(status=RunStatus.RUNNING, worker_id__isnull=False),
+            ),
+            models.Index(
+                fields=("namespace_id", "-created_at", "-id"),
+                name="openworkflow_run_child",
+                condition=Q(parent_step_attempt__isnull=False),
+            ),
+            models.Index(
+                fields=("namespace_id", "status", "-finished_at"),
+                name="openworkflow_run_ended",
+                condition=Q(finished_at__isnull=False),
+            ),
         )
 
     def __str__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from django.db.models.functions import TruncMinute
 
 from django_openworkflow import conf
 from django_openworkflow.models import WorkflowRun
-from django_openworkflow.states import RunStatus
+from django_openworkflow.states import TERMINAL, RunStatus
 
 if TYPE_CHECKING:
     from django_openworkflow.querysets import WorkflowRunQuerySet
@@ -47,7 +47,7 @@ SELECT names.name
 MOST_NAMES: Final = 1000
 
 
-def workflow_names(using: str, *, limit: int = MOST_NAMES) -> list[str]:
+def names_in_use(using: str, *, limit: int = MOST_NAMES) -> list[str]:
     """Return the names of workflows that rows have, sorted, at most ``limit``."""
     connection: Any = connections[using]
     table = connection.ops.quote_name(WorkflowRun._meta.db_table)
@@ -65,13 +65,13 @@ Ended = tuple[datetime, str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durations:
-    """How long the latest runs of a workflow took, from first claim to end."""
+    """How long the latest completed runs of a workflow took, from claim to end; how many failed."""
 
     workflow_name: str
-    runs: int
+    completed: int
     failed: int
-    median: timedelta
-    slow: timedelta  # 19 of 20 runs took no longer
+    median: timedelta | None
+    slow: timedelta | None  # 19 of 20 runs took no longer
 
 
 class Statistics:
@@ -87,49 +87,55 @@ class Statistics:
 
     def counts(self, since: datetime) -> dict[str, int]:
         """Count runs by where they stand; ended ones since then. ``MOST_COUNTED`` + 1 is more."""
-        ended = self._runs.filter(finished_at__gte=since)
         rows = {
             RunStatus.PENDING: self._runs.pending(),
             RunStatus.RUNNING: self._runs.running(),
             RunStatus.SLEEPING: self._runs.parked(),
-            RunStatus.COMPLETED: ended.completed(),
-            RunStatus.FAILED: ended.failed(),
-            RunStatus.CANCELED: ended.canceled(),
+            RunStatus.COMPLETED: self._ended(since).completed(),
+            RunStatus.FAILED: self._ended(since).failed(),
+            RunStatus.CANCELED: self._ended(since).canceled(),
         }
         return {
             state.value: some.order_by()[: MOST_COUNTED + 1].count() for state, some in rows.items()
         }
 
+    def _ended(self, since: datetime) -> WorkflowRunQuerySet:
+        """Narrow to runs that ended since then; the statuses are what the index begins with."""
+        return self._runs.filter(status__in=TERMINAL, finished_at__gte=since)
+
     def ended_by_minute(self, since: datetime) -> Sequence[Ended]:
         """Count the runs that ended in each minute since then, by status."""
-        rows = self._runs.filter(finished_at__gte=since).order_by()
+        rows = self._ended(since).order_by()
         minutes = rows.values_list(TruncMinute("finished_at"), "status")
         return list(minutes.annotate(count=Count("pk")))
 
     def durations(self, since: datetime) -> list[Durations]:
-        """Return how long runs took that ended since then, of the latest ones, by workflow."""
-        rows = self._runs.filter(finished_at__gte=since).exclude(status=RunStatus.CANCELED)
-        columns = ("workflow_name", "status", "started_at", "created_at", "finished_at")
+        """Return how long runs took that completed since then, of the latest ones, by workflow."""
         spans: dict[str, list[timedelta]] = defaultdict(list)
-        failed: dict[str, int] = defaultdict(int)
-        for name, status, started_at, created_at, finished_at in rows.order_by(
-            "-finished_at"
-        ).values_list(*columns)[:_LATEST]:
+        columns = ("workflow_name", "started_at", "created_at", "finished_at")
+        completed = self._latest(RunStatus.COMPLETED, since).values_list(*columns)
+        for name, started_at, created_at, finished_at in completed[:_LATEST]:
             spans[name].append(finished_at - (started_at or created_at))
-            failed[name] += status == RunStatus.FAILED
+        names = self._latest(RunStatus.FAILED, since).values_list("workflow_name", flat=True)
+        failed = Counter(names[:_LATEST])
         return [
             Durations(
                 workflow_name=name,
-                runs=len(some),
+                completed=len(spans[name]),
                 failed=failed[name],
-                median=_quantile(some, 0.5),
-                slow=_quantile(some, 0.95),
+                median=_quantile(spans[name], 0.5),
+                slow=_quantile(spans[name], 0.95),
             )
-            for name, some in sorted(spans.items())
+            for name in sorted(spans.keys() | failed.keys())
         ]
 
+    def _latest(self, status: RunStatus, since: datetime) -> WorkflowRunQuerySet:
+        return self._runs.filter(status=status, finished_at__gte=since).order_by("-finished_at")
 
-def _quantile(spans: list[timedelta], share: float) -> timedelta:
-    """Return the shortest span that this share of all does not exceed."""
+
+def _quantile(spans: list[timedelta], share: float) -> timedelta | None:
+    """Return the span that this share of all does not exceed; None for none."""
+    if not spans:
+        return None
     ordered = sorted(spans)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.messages import get_messages
 from django.urls import reverse
 
-from django_openworkflow.models import WorkflowRun
+if TYPE_CHECKING:
+    from django_openworkflow.models import WorkflowRun
 
 APP: Final = "django_openworkflow"
 

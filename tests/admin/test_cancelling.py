@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.test import Client
 
 from django_openworkflow.models import WorkflowRun
 from django_openworkflow.states import RunStatus
 from tests.admin.addresses import bulk, messages_of, on_run, url
 from tests.admin.conftest import refresh
 from tests.factories import WorkflowRunFactory, create_many
+
+if TYPE_CHECKING:
+    from django.test import Client
 
 pytestmark = pytest.mark.django_db
 LIST = "changelist"
@@ -134,7 +136,8 @@ def test_without_a_record_there_is_no_cancel(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_args: object, **_options: object) -> None:
-        raise RuntimeError("the log is full")
+        message = "the log is full"
+        raise RuntimeError(message)
 
     run = WorkflowRunFactory(running=True)
     monkeypatch.setattr(type(LogEntry.objects), "log_actions", fail)

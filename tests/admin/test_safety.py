@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.test import Client
 
 from django_openworkflow.admin.payloads import highlighted
 from django_openworkflow.models import WorkerProcess, WorkflowRun
@@ -15,6 +14,9 @@ from django_openworkflow.names import MAX_NAME_BYTES
 from tests.admin.addresses import bulk, on_run, skeleton, url
 from tests.admin.places import Scene, deeds, pages, scene
 from tests.admin.test_rights import snapshot
+
+if TYPE_CHECKING:
+    from django.test import Client
 
 pytestmark = pytest.mark.django_db
 
@@ -55,7 +57,9 @@ HOSTILE: Final = [
 
 
 def opened(client: Client, there: Scene) -> dict[str, str]:
-    found = {name: client.get(address).content.decode() for name, (_, address) in pages(there).items()}
+    found = {
+        name: client.get(address).content.decode() for name, (_, address) in pages(there).items()
+    }
     question = client.post(url("changelist"), bulk(there.run, there.failed, index="0"))
     return {**found, "question": question.content.decode()}
 
@@ -84,10 +88,12 @@ def test_hostile_text_is_coloured_without_markup_of_its_own(text: str) -> None:
 
 def test_what_is_typed_comes_back_escaped(operator: Client) -> None:
     hostile = " ".join(text for text in HOSTILE if text.isprintable())[:MAX_NAME_BYTES]
-    for _name, (_right, address, data) in deeds(scene()).items():
+    for _right, address, data in deeds(scene()).values():
         # A reason that is too long, and JSON that is none, bring the form back.
         back = [
-            operator.post(address, {**dict.fromkeys(data, text), **kept(data), "reason": text * 200})
+            operator.post(
+                address, {**dict.fromkeys(data, text), **kept(data), "reason": text * 200}
+            )
             for text in ("harmless" * 2, hostile)
         ]
         assert [response.status_code for response in back] == [200, 200]
@@ -138,7 +144,7 @@ ELSEWHERE: Final = [
 def test_no_action_leads_away(operator: Client, address: str, name: str) -> None:
     there = scene()
     query: dict[str, Any] = {name: address}
-    for _name, (_right, where, data) in deeds(there).items():
+    for _right, where, data in deeds(there).values():
         response = operator.post(where, {**data, **query}, query_params=query)
         if response.status_code == 302:
             assert response.url.startswith(url("changelist"))
