@@ -3,8 +3,8 @@
     DATABASE_URL=postgres://… python -m benchmarks.admin --runs 2000000
 
 Makes the runs in a scratch schema of the database (kept with ``--keep``, found again by the next
-call), opens each page as a superuser, and prints the number of queries and the time that the database
-took for them: the median of several visits.
+call), opens each page as a superuser, and prints the number of queries and the time that the
+database took for them: the median of several visits.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ SCHEMA: Final = "openworkflow_benchmark_admin"
 GOAL_MS: Final = 200.0
 VISITS: Final = 5
 
-# Runs of ten workflows over thirty days: most ended well, one in twenty did not, a twentieth sleeps.
+# Runs of ten workflows over thirty days: most ended well, a twentieth did not, a twentieth sleeps.
 _FILL: Final = """
 INSERT INTO django_openworkflow_workflowrun
-       (id, namespace_id, workflow_name, version, status, config, input, output, attempts, worker_id,
-        available_at, started_at, finished_at, created_at, updated_at, idempotency_key)
+       (id, namespace_id, workflow_name, version, status, config, input, output, attempts,
+        worker_id, available_at, started_at, finished_at, created_at, updated_at, idempotency_key)
 SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7'
          || lpad(to_hex(n %% 4096), 3, '0') || '8' || substr(md5(n::text), 1, 15))::uuid,
        'default', 'workflow-' || (n %% 10), 'v' || (n %% 3), status, '{}', '{"order": 1}',
@@ -58,7 +58,8 @@ UPDATE django_openworkflow_workflowrun AS run
           FROM (SELECT id, row_number() OVER () AS n FROM steps) AS s
           JOIN (SELECT id, row_number() OVER () AS n
                   FROM (SELECT id FROM django_openworkflow_workflowrun
-                         ORDER BY created_at OFFSET 2000 LIMIT 1000) AS later) AS r USING (n)) AS pair
+                         ORDER BY created_at OFFSET 2000 LIMIT 1000) AS later) AS r USING (n)
+       ) AS pair
  WHERE run.id = pair.run
 """
 
@@ -133,7 +134,7 @@ def measure() -> list[str]:
         total = statistics.median(totals)
         is_slow = total > GOAL_MS
         mark = "  SLOW" if is_slow else ""
-        print(
+        print(  # noqa: T201
             f"{name:<34}{counts[-1]:>8}{total:>13.1f}{statistics.median(slowest):>18.1f}{mark}",
             flush=True,
         )

@@ -17,8 +17,8 @@ from django_openworkflow.admin.spans import span_text
 
 MOST_TICKS: Final = 8
 # What a compressed wait takes, as a share of all that is not compressed.
-_WAIT_SHARE: Final = 0.06
-_CLOSEST: Final = 0.09  # between two marks of a compressed axis
+_WAIT_SHARE: Final = 0.12
+_CLOSEST: Final = 0.08  # between two marks of a compressed axis
 _LAST_LABEL: Final = 0.97  # a later one would stand beyond the edge
 _STEPS: Final = tuple(
     timedelta(milliseconds=number)

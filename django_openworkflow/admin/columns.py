@@ -92,8 +92,12 @@ def time_ago(at: datetime) -> str:
     """Return how long ago that was, in one unit."""
     now = timezone.now() + clock.offset()
     span = now - at
-    words = span_text(span) if span < timedelta(minutes=1) else timesince(at, now, depth=1)
+    words = span_text(_whole(span)) if span < timedelta(minutes=1) else timesince(at, now, depth=1)
     return gettext("%(span)s ago") % {"span": words}
+
+
+def _whole(span: timedelta) -> timedelta:
+    return timedelta(seconds=max(span // timedelta(seconds=1), 0))
 
 
 def buttons_column(buttons_of: Callable[[Any], Sequence[Button]]) -> Callable[[Any], SafeString]:

@@ -91,6 +91,7 @@ class RunPage:
             "run": run,
             "badge": run_badge(run),
             "version": version_label(run.version),
+            "worker": (run.worker_id or "").rpartition(":")[0] or run.worker_id,
             "took": span_text((run.finished_at or now) - (began_at or run.created_at)),
             "is_waiting_until": run.available_at if run_is_parked(run) else None,
             "awaited": awaited(attempts),

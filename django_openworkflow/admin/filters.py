@@ -157,7 +157,9 @@ def _choices(chosen_by: SimpleListFilter, names: set[str]) -> list[tuple[str, st
     """Return names to choose from, and the one that is chosen: Django drops an empty filter."""
     shown = sorted(names)[:_MOST_NAMES]
     chosen = chosen_by.value()
-    return [(name, name) for name in ([*shown, chosen] if chosen and chosen not in shown else shown)]
+    if chosen and chosen not in shown:
+        shown.append(chosen)
+    return [(name, name) for name in shown]
 
 
 def _storable(text: str | None) -> str | None:

@@ -23,7 +23,7 @@ def span_text(span: timedelta | None) -> str:
     if span is None:
         return NOTHING
     span = max(span, timedelta())
-    if span < _SECOND:
+    if timedelta() < span < _SECOND:
         return f"{span // timedelta(milliseconds=1)} ms"
     tenths = round(span / _SECOND, 1)
     if tenths < _TENTHS_UP_TO:

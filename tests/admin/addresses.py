@@ -29,6 +29,11 @@ def messages_of(response: Any) -> list[tuple[str, str]]:
     return [(message.level_tag, str(message)) for message in get_messages(response.wsgi_request)]
 
 
+def url_of(response: Any) -> str:
+    """Return where a response leads to."""
+    return str(response.url)
+
+
 def bulk(*runs: WorkflowRun, **more: Any) -> dict[str, Any]:
     """Return what the list posts when these runs are ticked and the action is chosen."""
     return {

@@ -7,13 +7,8 @@ from typing import Any
 
 from django_openworkflow.models import SignalDelivery, StepAttempt, WorkerProcess, WorkflowRun
 from tests.admin.addresses import bulk, on_run, url
-from tests.factories import (
-    SignalDeliveryFactory,
-    StepAttemptFactory,
-    WorkerProcessFactory,
-    WorkflowRunFactory,
-    link_child,
-)
+from tests.admin.rows import make_attempt, make_delivery, make_run, make_worker
+from tests.factories import link_child
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,25 +27,25 @@ def scene(text: str = "x", json: Any = None) -> Scene:
     payload = json if json is not None else {text: [text, {"inner": text}]}
     error = {"name": text, "message": text, "stack": text}
     names = {"workflow_name": text, "version": text, "queue": text, "idempotency_key": text}
-    run = WorkflowRunFactory(parked=True, input=payload, error=error, **names)
-    attempt = StepAttemptFactory(workflow_run=run, step_name=text, failed=True, error=error)
-    StepAttemptFactory(workflow_run=run, step_name=text, completed=True, output=payload)
-    wait = StepAttemptFactory(
+    run = make_run(parked=True, input=payload, error=error, **names)
+    attempt = make_attempt(workflow_run=run, step_name=text, failed=True, error=error)
+    make_attempt(workflow_run=run, step_name=text, completed=True, output=payload)
+    wait = make_attempt(
         workflow_run=run, step_name=f"{text}:1", signal_wait=True, context={"signal": text}
     )
-    delivery = SignalDeliveryFactory(
+    delivery = make_delivery(
         step_attempt=wait, signal=text, data=payload, sender_idempotency_key=text
     )
-    child = WorkflowRunFactory(child=True, parent=run, canceled=True, **names)
+    child = make_run(child=True, parent=run, canceled=True, **names)
     WorkflowRun._base_manager.filter(pk=child.pk).update(
         cancel_reason=text, cancel_actor=text, cleanup_of=run
     )
-    link_child(StepAttempt._base_manager.get(pk=child.parent_step_attempt_id), child)
-    failed = WorkflowRunFactory(failed=True, output=payload, error=error, **names)
+    link_child(StepAttempt._base_manager.get(child_runs=child), child)
+    failed = make_run(failed=True, output=payload, error=error, **names)
     WorkflowRun._base_manager.filter(pk=failed.pk).update(
         cancel_reason=text, cancel_actor=text, cancel_source="api"
     )
-    worker = WorkerProcessFactory(name=text, host=text, queues=[text], workflows=[[text, text]])
+    worker = make_worker(name=text, host=text, queues=[text], workflows=[[text, text]])
     return Scene(run=run, failed=failed, attempt=attempt, delivery=delivery, worker=worker)
 
 

@@ -45,7 +45,7 @@ def snapshot() -> list[Any]:
 
 
 def is_login(response: Any) -> bool:
-    return response.status_code == 302 and response.url.startswith("/admin/login/")
+    return bool(response.status_code == 302 and response.url.startswith("/admin/login/"))
 
 
 @pytest.mark.parametrize("user", USERS)

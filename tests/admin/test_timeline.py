@@ -24,12 +24,17 @@ def at(seconds: float) -> datetime:
 
 
 def run(**columns: Any) -> WorkflowRun:
-    values = {"status": RunStatus.RUNNING, "worker_id": "w:1", "attempts": 1, "started_at": at(1)}
+    values: dict[str, Any] = {
+        "status": RunStatus.RUNNING,
+        "worker_id": "w:1",
+        "attempts": 1,
+        "started_at": at(1),
+    }
     return WorkflowRun(workflow_name="ship", created_at=START, **{**values, **columns})
 
 
 def attempt(name: str, since: float, until: float | None, **columns: Any) -> StepAttempt:
-    values = {
+    values: dict[str, Any] = {
         "status": StepStatus.RUNNING if until is None else StepStatus.COMPLETED,
         "kind": StepKind.FUNCTION,
         "started_at": at(since),
@@ -90,7 +95,7 @@ def test_what_is_running_reaches_to_now() -> None:
 
 
 def test_an_ended_run_has_no_now_and_ends_with_its_last_step() -> None:
-    columns = {"status": RunStatus.CANCELED, "finished_at": at(40)}
+    columns: dict[str, Any] = {"status": RunStatus.CANCELED, "finished_at": at(40)}
     drawn = build(attempt("late", 30, 50), now=9000, **columns)
     assert drawn.now is None
     assert drawn.total == "50 s"
