@@ -71,6 +71,23 @@ def check_commands(app_configs: Sequence[AppConfig] | None, **_kwargs: Any) -> l
     ]
 
 
+@register("openworkflow")
+def check_templates(app_configs: Sequence[AppConfig] | None, **_kwargs: Any) -> list[CheckMessage]:
+    """W005: ``admin_actions`` before ``django.contrib.admin``, where its templates take over."""
+    names = [config.name for config in apps.get_app_configs()]
+    if not {"admin_actions", "django.contrib.admin"} <= set(names):
+        return []
+    if names.index("admin_actions") > names.index("django.contrib.admin"):
+        return []
+    return [
+        Warning(
+            "The templates of admin_actions replace the toolbars of every model in the admin.",
+            hint='Take "admin_actions" out of INSTALLED_APPS: workflows do not need it there.',
+            id=f"{_APP}.W005",
+        )
+    ]
+
+
 @register(Tags.database, "openworkflow")
 def check_database(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **_kwargs: Any

@@ -8,6 +8,7 @@ import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.test import override_settings
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
@@ -44,6 +45,22 @@ def test_the_check_command_fails_with_the_sentence(settings: Settings) -> None:
 
     with pytest.raises(SystemCheckError, match=r"OPENWORKFLOW\['MAX_CRASHES'\] must be a whole"):
         call_command("check")
+
+
+@pytest.mark.parametrize(
+    ("apps", "expected"),
+    [
+        (["admin_actions", "django.contrib.admin"], ["django_openworkflow.W005"]),
+        (["django.contrib.admin", "admin_actions"], []),
+        (["django.contrib.admin"], []),
+    ],
+)
+def test_a_package_that_takes_over_toolbars_is_named(
+    settings: Settings, apps: list[str], expected: list[str]
+) -> None:
+    others = [app for app in settings.INSTALLED_APPS if app != "django.contrib.admin"]
+    with override_settings(INSTALLED_APPS=[*apps, *others]):
+        assert [message.id for message in ours()] == expected
 
 
 @pytest.mark.parametrize("given", ["shop", ["CONCURRENCY"], {1: 2}], ids=repr)
