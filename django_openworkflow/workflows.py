@@ -258,7 +258,26 @@ def workflow(name: Any = None, **options: Any) -> Any:
     return lambda fn: _define(fn, name, **options)
 
 
+def workflow_spec(
+    name: str, *, version: str | None = None, schema: Any = None, queue: str = "default"
+) -> Decorator:
+    """Describe a workflow that other code executes: a TypeScript worker, or another project.
+
+    It can be started, and waited for as a child, but no worker of this project executes it. The
+    function says by its signature what the workflow takes and returns, and is never called.
+    Source: the original's ``defineWorkflowSpec``.
+    """
+    options = {"version": version, "schema": schema, "queue": queue}
+    return lambda fn: _definition(fn, name, **options)
+
+
 def _define(fn: Callable[..., Any], name: str | None, **options: Any) -> Workflow[Any, Any]:
+    definition = _definition(fn, name, **options)
+    registry.register(definition)
+    return definition
+
+
+def _definition(fn: Callable[..., Any], name: str | None, **options: Any) -> Workflow[Any, Any]:
     chosen = fn.__name__.replace("_", "-") if name is None else name
     options["retry_policy"] = checked_policy(options.get("retry_policy"))
     definition: Workflow[Any, Any] = Workflow(fn=fn, name=chosen, **options)
@@ -269,5 +288,4 @@ def _define(fn: Callable[..., Any], name: str | None, **options: Any) -> Workflo
     check_function(fn, chosen)
     check_hook(definition.on_cancel, fn, chosen)
     check_schema(definition.schema)
-    registry.register(definition)
     return definition
