@@ -204,7 +204,7 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         chosen: set[UUID] = set(self.values_list("pk", flat=True))
         statuses = self._lock_families(chosen, cascade=cascade)
         outcome = _sort_out(chosen, statuses)
-        self._cancel_locked(outcome.canceled, note.columns())
+        self.cancel_locked(outcome.canceled, note.columns())
         if cascade:
             roots = {*outcome.canceled, *outcome.already_canceled}
             below = self.descendant_ids(roots) - chosen
@@ -212,13 +212,14 @@ class WorkflowRunQuerySet(TransitionQuerySet):
                 sorted(pk for pk in below if statuses.get(pk) in ACTIVE)
             )
             columns = note.columns(CancelSource.CASCADE)
-            self._cancel_locked(outcome.children_canceled, columns)
+            self.cancel_locked(outcome.children_canceled, columns)
         if any(statuses[pk] == RunStatus.RUNNING for pk in outcome.all_canceled()):
             notices.notify_canceled(self.db)
         self._announce_canceled(outcome, note)
         return outcome
 
-    def _cancel_locked(self, ids: list[UUID], columns: dict[str, str]) -> None:
+    def cancel_locked(self, ids: list[UUID], columns: dict[str, str]) -> None:
+        """End locked runs as canceled and start their clean-ups; see ``end_locked``."""
         self.end_locked(ids, RunStatus.CANCELED, **columns)
         for chunk in chunks(ids):
             cleanups.start_cleanups(self, chunk)

@@ -46,6 +46,7 @@ class CancelSource(models.TextChoices):
     ADMIN = "admin", _("admin")
     COMMAND = "command", _("command line")
     CASCADE = "cascade", _("canceled parent")
+    CLIENT = "client", _("client in another language")
 
 
 ACTIVE: Final = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SLEEPING)

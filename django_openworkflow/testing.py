@@ -11,7 +11,7 @@ from django_openworkflow import clock, conf, signals
 from django_openworkflow.durations import to_timedelta
 from django_openworkflow.registry import registry
 from django_openworkflow.store import signalling, sweeps
-from django_openworkflow.store.announcements import announce_run
+from django_openworkflow.store.announcements import announce_foreign_cancels, announce_run
 from django_openworkflow.store.base import ClaimRequest, Store
 from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import StorageInterrupted
@@ -78,6 +78,7 @@ async def _in_this_thread(fn: Callable[[], Any]) -> Any:
 def _sweep(store: Store) -> None:
     failed = [*sweeps.fail_overdue(store), *sweeps.fail_poisoned(store)]
     announce_run(signals.run_failed, *failed, using=store.using)
+    announce_foreign_cancels(*sweeps.finish_foreign_cancels(store), using=store.using)
     sweeps.put_back_unknown(store, registry.claimable())
     signalling.deliver_buffered(store.using)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.db import connections, models, transaction
 from django.db.models import Case, F, Q, When
+from django.db.models.functions import Coalesce
 
 from django_openworkflow import clock
 from django_openworkflow.cleanups import UNDO_PREFIX
@@ -113,7 +114,8 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
         """Give active runs their terminal status, close their waits and wake their parents.
 
         Every way to a terminal state ends here. The caller has a transaction open, holds the locks
-        of these runs and of their parents, and knows that the runs are active.
+        of these runs and of their parents, and knows that the runs are active, or were given this
+        very status by another client, which does nothing else.
         """
         error = {"message": f"The workflow run ended as {status} before this step did"}
         # A completed run keeps its worker, as in the original; every other end releases it.
@@ -130,7 +132,12 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
                 superseded_at=moment,  # no failure of the step's: a retry waits anew
             )
             self.unfiltered().filter(pk__in=chunk).update(
-                status=status, available_at=None, finished_at=moment, updated_at=moment, **values
+                status=status,
+                available_at=None,
+                # What another client has canceled keeps its time when it is finished off.
+                finished_at=Coalesce(F("finished_at"), moment),
+                updated_at=moment,
+                **values,
             )
             self.wake_parents_locked(chunk)
 

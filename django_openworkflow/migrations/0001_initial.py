@@ -444,6 +444,7 @@ class Migration(migrations.Migration):
                             ("admin", "admin"),
                             ("command", "command line"),
                             ("cascade", "canceled parent"),
+                            ("client", "client in another language"),
                         ],
                         db_default="",
                         default="",

@@ -6,7 +6,8 @@ Each sweep looks at a bounded number of rows through an index, and decides under
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from django.db import connections, transaction
 
@@ -14,11 +15,12 @@ from django_openworkflow import clock, conf, instrumentation
 from django_openworkflow.exceptions import WorkflowNotRegistered
 from django_openworkflow.models import BufferedSignal, WorkerProcess
 from django_openworkflow.retries import UNREGISTERED
-from django_openworkflow.states import RunStatus
+from django_openworkflow.states import CancelSource, RunStatus
+from django_openworkflow.store import foreign
 from django_openworkflow.transactions import write_transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from uuid import UUID
 
     from django_openworkflow.querysets import WorkflowRunQuerySet
@@ -40,6 +42,7 @@ def is_needed(
             _overdue(store, now).exists()
             or _poisoned(store, now).exists()
             or BufferedSignal.objects.db_manager(store.using).exists()
+            or _canceled_by_others(store).exists()
             or bool(_unknown(store, known, now))
         )
 
@@ -53,13 +56,20 @@ def _poisoned(store: Store, now: datetime | None) -> WorkflowRunQuerySet:
     return store.runs.due(now).filter(worker_id__isnull=False, crashes__gte=crashes)
 
 
+def _canceled_by_others(store: Store) -> WorkflowRunQuerySet:
+    if foreign.has_views(store.using):
+        return store.runs.canceled().filter(cancel_source="")
+    return store.runs.none()
+
+
 def fail_overdue(store: Store, *, now: datetime | None = None) -> list[UUID]:
     """Fail runs whose deadline has passed, wake their parents; return their ids.
 
     Source: the original's ``claimWorkflowRun``, which does it without waking the parent.
     """
     overdue = _overdue(store, now)
-    return _fail(store, overdue.order_by("deadline_at"), overdue, DEADLINE_EXCEEDED)
+    fail = partial(store.runs.end_locked, status=RunStatus.FAILED, error=DEADLINE_EXCEEDED)
+    return _end(store, overdue.order_by("deadline_at"), overdue, fail)
 
 
 def fail_poisoned(store: Store, *, now: datetime | None = None) -> list[UUID]:
@@ -71,15 +81,27 @@ def fail_poisoned(store: Store, *, now: datetime | None = None) -> list[UUID]:
         "name": "PoisonPill",
         "message": f"The workflow run lost its worker {times} without progress",
     }
-    return _fail(store, expired.order_by("available_at"), expired, error, crashes=limit)
+    fail = partial(store.runs.end_locked, status=RunStatus.FAILED, error=error, crashes=limit)
+    return _end(store, expired.order_by("available_at"), expired, fail)
 
 
-def _fail(
+def finish_foreign_cancels(store: Store) -> list[UUID]:
+    """Do for runs that another client has canceled what a cancel of ours does; return their ids.
+
+    The other client sets the status and wakes the parent, in two transactions. It closes no wait
+    and starts no clean-up. A cancel of ours names its source, so these are the ones without.
+    """
+    bare = _canceled_by_others(store)
+    finish = partial(store.runs.cancel_locked, columns={"cancel_source": CancelSource.CLIENT})
+    return _end(store, bare.order_by("pk"), bare, finish, RunStatus.CANCELED)
+
+
+def _end(
     store: Store,
     candidates: WorkflowRunQuerySet,
     condition: WorkflowRunQuerySet,
-    error: dict[str, Any],
-    **columns: Any,
+    end: Callable[[list[UUID]], None],
+    status: RunStatus = RunStatus.FAILED,
 ) -> list[UUID]:
     chosen: list[tuple[UUID, UUID | None]] = list(
         candidates.values_list("pk", "parent_step_attempt__workflow_run_id")[:BATCH]
@@ -93,8 +115,8 @@ def _fail(
             pk for pk, parent in chosen if pk in locked and (parent is None or parent in locked)
         ]
         ending = list(condition.filter(pk__in=ready).values_list("pk", flat=True))
-        store.runs.end_locked(ending, RunStatus.FAILED, error=error, **columns)
-    instrumentation.ended(ending, RunStatus.FAILED, using=store.using)
+        end(ending)
+    instrumentation.ended(ending, status, using=store.using)
     return ending
 
 
@@ -104,7 +126,8 @@ def put_back_unknown(
     """Put due runs that no live worker knows back with a growing delay; return their ids.
 
     They stay pending, never fail, and no attempt is counted: deployments roll. ``known`` are the
-    definitions of the calling worker; those of other live workers are read from their rows.
+    definitions of the calling worker; those of other live workers are read from their rows. Where
+    clients in other languages share the tables, nothing is put back: their workers have no rows.
     """
     unknown = _unknown(store, known, now)
     if not unknown:
@@ -136,7 +159,7 @@ def _unknown(
     rows = head.values_list("pk", "workflow_name", "version", "deferrals")[:_HEAD]
     mine = set(known)
     found = {row[0]: row[1:] for row in rows if (row[1], row[2]) not in mine}
-    if not found:
+    if not found or foreign.has_views(store.using):
         return {}
     others = _known_to_others(store)
     return {pk: facts for pk, facts in found.items() if facts[:2] not in others}

@@ -13,7 +13,7 @@ from django.db import transaction
 from django_openworkflow import signals
 from django_openworkflow.registry import registry
 from django_openworkflow.store import signalling, sweeps
-from django_openworkflow.store.announcements import announce_run
+from django_openworkflow.store.announcements import announce_foreign_cancels, announce_run
 from django_openworkflow.transactions import borrowed, private_connection
 from django_openworkflow.worker.threads import DaemonPool
 
@@ -103,6 +103,8 @@ class Upkeep:
         failed = [*sweeps.fail_overdue(self._store), *sweeps.fail_poisoned(self._store)]
         if failed:  # receivers are project code: the heartbeat must not wait for them
             self._announcer.submit(partial(announce_run, signals.run_failed, *failed, using=using))
+        if canceled := sweeps.finish_foreign_cancels(self._store):
+            self._announcer.submit(partial(announce_foreign_cancels, *canceled, using=using))
         sweeps.put_back_unknown(self._store, known)
         signalling.deliver_buffered(using)
 
