@@ -29,14 +29,16 @@ def database_url() -> str:
 
 
 @contextmanager
-def worker_process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def worker_process(
+    *arguments: str, settings: str = "tests.worker.process.settings"
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start ``manage.py runworker``, and kill it at the end if it is still there."""
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, str(MANAGE), "runworker", *arguments],
         env={
             **os.environ,
             "DATABASE_URL": database_url(),
-            "DJANGO_SETTINGS_MODULE": "tests.worker.process.settings",
+            "DJANGO_SETTINGS_MODULE": settings,
         },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
