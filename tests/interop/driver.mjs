@@ -48,7 +48,7 @@ const operations = {
   cancel: ({ id }) => ow.cancelWorkflowRun(id),
   signal: async (request) => (await ow.sendSignal(request)).workflowRunIds,
   get: ({ id }) => backend.getWorkflowRun({ workflowRunId: id }),
-  steps: async ({ id }) => (await backend.listStepAttempts({ workflowRunId: id })).data,
+  steps: ({ id, ...page }) => backend.listStepAttempts({ workflowRunId: id, ...page }),
   list: (request) => backend.listWorkflowRuns(request),
   counts: () => backend.countWorkflowRuns(),
   // Executes what is due, as testing.run_until_idle does; returns how many runs were claimed.

@@ -47,13 +47,16 @@ def environment() -> dict[str, str]:
 
 
 class Node:
-    """A process with a client, and workers that know the workflows named."""
+    """A process with a client, and workers that know the workflows named.
 
-    def __init__(self, *known: str) -> None:
+    ``address`` changes how it connects, as in ``PGUSER="guest"``.
+    """
+
+    def __init__(self, *known: str, **address: str) -> None:
         self.process = subprocess.Popen(  # noqa: S603 - our own program
             ["node", "driver.mjs", str(connection.settings_dict["NAME"]), *known],  # noqa: S607
             cwd=HERE,
-            env=environment(),
+            env=environment() | address,
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

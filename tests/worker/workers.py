@@ -22,9 +22,11 @@ SHORT_LEASE_SECONDS: Final = 1.5
 _NEVER: Final = threading.Event()
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
+def wait_until(
+    condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS
+) -> None:
     """Return once the condition holds; fail when it does not in good time."""
-    gives_up_at = time.monotonic() + PATIENCE_SECONDS
+    gives_up_at = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > gives_up_at:
             message = f"waited in vain for {what}"
