@@ -122,9 +122,7 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
         values = columns if status == RunStatus.COMPLETED else {"worker_id": None, **columns}
         for chunk in chunks(sorted(ids)):
             moment = clock.moment()
-            self.attempts().filter(
-                workflow_run__in=chunk, status=StepStatus.RUNNING, kind__in=WAITS
-            ).update(
+            self._open_waits(chunk).update(
                 status=StepStatus.FAILED,
                 error=error,
                 finished_at=moment,
@@ -140,6 +138,20 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
                 **values,
             )
             self.wake_parents_locked(chunk)
+
+    def _open_waits(self, ids: list[UUID]) -> models.QuerySet[StepAttempt]:
+        """Return the waits to close, but for those that have a signal coming from another client.
+
+        It locks waits first and runs last: whoever waited for it here would wait for ever. A wait
+        that is left open so has been answered, and receives no other signal.
+        """
+        waits = self.attempts().filter(
+            workflow_run__in=ids, status=StepStatus.RUNNING, kind__in=WAITS
+        )
+        if connections[self.db].vendor != "postgresql":  # that client knows no other database
+            return waits
+        free = waits.select_for_update(no_key=True, skip_locked=True)
+        return self.attempts().filter(pk__in=free.values("pk"))
 
     def wake_parents_locked(self, child_ids: Iterable[UUID]) -> None:
         """Make parked parents that wait for these children claimable now.

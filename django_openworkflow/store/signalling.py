@@ -94,11 +94,21 @@ def waiting_run_ids(using: str, signal: str) -> set[UUID]:
 def deliver_locked(
     using: str, signal: str, data: Any, *, key: str | None, locked: set[UUID]
 ) -> list[UUID]:
-    """Deliver to everybody who waits among the locked runs, and wake those that are parked."""
+    """Deliver to everybody who waits among the locked runs, and wake those that are parked.
+
+    Another client locks waits first and runs last: waits that it holds are receiving its signal and
+    are passed by. To wait for it here would be to wait for ever.
+    """
+    features = connections[using].features
     receivers = (
         waiting(using, signal)
         .filter(workflow_run__in=sorted(locked), workflow_run__status__in=ACTIVE)
         .order_by("pk")
+        .select_for_update(
+            of=("self",) if features.has_select_for_update_of else (),
+            no_key=features.has_select_for_no_key_update,
+            skip_locked=features.has_select_for_update_skip_locked,
+        )
         .values_list("pk", "workflow_run")
     )
     rows = [
