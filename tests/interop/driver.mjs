@@ -1,13 +1,14 @@
 // Drives the npm package: a request per line on standard input, an answer per line on standard
-// output. The address of the database comes in PG… variables; the arguments are the names of the
-// workflows that its workers know.
+// output. The address of the database comes in PG… variables and SCHEMA; the arguments are the names
+// of the workflows that its workers know.
 import readline from "node:readline";
 import { OpenWorkflow } from "openworkflow";
 import { BackendPostgres } from "openworkflow/postgres";
 import { script, together } from "./scripts.mjs";
 
 const [database, ...known] = process.argv.slice(2);
-const backend = await BackendPostgres.connect(`postgres:///${database}`);
+const options = process.env.SCHEMA ? { schema: process.env.SCHEMA } : {};
+const backend = await BackendPostgres.connect(`postgres:///${database}`, options);
 const ow = new OpenWorkflow({ backend });
 for (const name of known) {
   const [base, version] = name.split("@");

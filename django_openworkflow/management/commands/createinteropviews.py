@@ -18,6 +18,7 @@ from django_openworkflow.management.interop import (
     InteropViews,
     quoted,
 )
+from django_openworkflow.management.interop_move import move_statements
 from django_openworkflow.models import WorkflowRun
 
 
@@ -42,6 +43,11 @@ class Command(WorkflowCommand):
             help="let this role use the views and nothing else; may be repeated",
         )
         parser.add_argument(
+            "--move-from",
+            metavar="SCHEMA",
+            help="copy the rows of the package's own tables in this schema, which is renamed",
+        )
+        parser.add_argument(
             "--no-guard",
             dest="guard",
             action="store_false",
@@ -63,29 +69,29 @@ class Command(WorkflowCommand):
             guard=options["guard"],
             roles=options["grant_to"],
         )
+        if options["move_from"] and options["drop"]:
+            message = "--move-from and --drop exclude each other."
+            raise CommandError(message)
         if options["sql"]:
-            self._print(views, drop=options["drop"])
+            self._print(views, options)
             return
-        _check_schema(views.schema, using)
+        _check_schemas(views.schema, options["move_from"], using)
         if options["drop"]:
             _execute(views.drop_statements(), using)
             self._tell(f'Dropped the views of schema "{views.schema}".', options)
             return
         concurrently = not connections[using].in_atomic_block
         _execute(views.index_statements(concurrently=concurrently), using, together=False)
-        _execute(views.create_statements(), using)
+        _execute(_statements(views, options), using)
         self._tell(f'Created the views of schema "{views.schema}".', options)
 
     def _tell(self, line: str, options: dict[str, Any]) -> None:
         if options["verbosity"]:
             self.stdout.write(line)
 
-    def _print(self, views: InteropViews, *, drop: bool) -> None:
-        if drop:
-            apart, together = [], views.drop_statements()
-        else:
-            apart = views.index_statements(concurrently=True)
-            together = views.create_statements()
+    def _print(self, views: InteropViews, options: dict[str, Any]) -> None:
+        apart = [] if options["drop"] else views.index_statements(concurrently=True)
+        together = views.drop_statements() if options["drop"] else _statements(views, options)
         for statement in (*apart, "BEGIN", *together, "COMMIT"):
             self.stdout.write(f"{statement};\n")
 
@@ -113,16 +119,29 @@ def _home(using: str) -> str:
     return home
 
 
-def _check_schema(schema: str, using: str) -> None:
-    with connections[using].cursor() as cursor:
-        cursor.execute(FIND_TABLES, [schema, list(VIEWS)])
-        tables = [f'"{name}"' for (name,) in cursor.fetchall()]
+def _statements(views: InteropViews, options: dict[str, Any]) -> list[str]:
+    if (source := options["move_from"]) is not None:
+        return move_statements(views, source)
+    return views.create_statements()
+
+
+def _check_schemas(schema: str, source: str | None, using: str) -> None:
+    if source is not None and len(_tables(source, using)) < len(VIEWS):
+        message = f'Schema "{source}" does not have the package\'s tables: nothing to move.'
+        raise CommandError(message)
+    tables = [] if source == schema else _tables(schema, using)
     if tables:
         message = (
             f'Schema "{schema}" has tables of its own where views should be: {", ".join(tables)}. '
-            "Choose another --schema, or move them away first."
+            "Choose another --schema, or move them with --move-from."
         )
         raise CommandError(message)
+
+
+def _tables(schema: str, using: str) -> list[str]:
+    with connections[using].cursor() as cursor:
+        cursor.execute(FIND_TABLES, [schema, list(VIEWS)])
+        return [f'"{name}"' for (name,) in cursor.fetchall()]
 
 
 def _execute(statements: list[str], using: str, *, together: bool = True) -> None:
