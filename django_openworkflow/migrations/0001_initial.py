@@ -465,6 +465,7 @@ class Migration(migrations.Migration):
                     "cleanup_of",
                     models.ForeignKey(
                         blank=True,
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="cleanup_runs",
@@ -476,6 +477,7 @@ class Migration(migrations.Migration):
                     "parent_step_attempt",
                     models.ForeignKey(
                         blank=True,
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="child_runs",
@@ -500,6 +502,7 @@ class Migration(migrations.Migration):
             name="child_workflow_run",
             field=models.ForeignKey(
                 blank=True,
+                db_index=False,
                 null=True,
                 on_delete=django.db.models.deletion.SET_NULL,
                 related_name="+",
@@ -613,6 +616,22 @@ class Migration(migrations.Migration):
                 condition=models.Q(("idempotency_key__isnull", False)),
                 fields=["namespace_id", "workflow_name", "idempotency_key", "created_at"],
                 name="openworkflow_run_key",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="workflowrun",
+            index=models.Index(
+                condition=models.Q(("parent_step_attempt__isnull", False)),
+                fields=["parent_step_attempt"],
+                name="openworkflow_run_parent",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="workflowrun",
+            index=models.Index(
+                condition=models.Q(("cleanup_of__isnull", False)),
+                fields=["cleanup_of"],
+                name="openworkflow_run_cleanup",
             ),
         ),
         migrations.AddIndex(
@@ -751,6 +770,14 @@ class Migration(migrations.Migration):
             model_name="stepattempt",
             index=models.Index(
                 fields=["workflow_run", "created_at", "id"], name="openworkflow_step_history"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="stepattempt",
+            index=models.Index(
+                condition=models.Q(("child_workflow_run__isnull", False)),
+                fields=["child_workflow_run"],
+                name="openworkflow_step_child",
             ),
         ),
         migrations.AddIndex(

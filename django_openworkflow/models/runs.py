@@ -52,6 +52,7 @@ class WorkflowRun(models.Model):
         blank=True,
         on_delete=models.SET_NULL,
         related_name="child_runs",
+        db_index=False,  # few runs have one: see the indexes below
     )
     worker_id = models.TextField(_("worker"), null=True, blank=True)
     available_at = models.DateTimeField(_("available at"), null=True, blank=True, db_default=Now())
@@ -82,6 +83,7 @@ class WorkflowRun(models.Model):
         blank=True,
         on_delete=models.CASCADE,
         related_name="cleanup_runs",
+        db_index=False,
     )
     cleanup_attempt_id = models.UUIDField(_("undoes only"), null=True, blank=True)
 
@@ -154,6 +156,17 @@ class WorkflowRun(models.Model):
                 fields=("namespace_id", "workflow_name", "idempotency_key", "created_at"),
                 name="openworkflow_run_key",
                 condition=Q(idempotency_key__isnull=False),
+            ),
+            # Every write of a run adds to every index that has the run: these have few.
+            models.Index(
+                fields=("parent_step_attempt",),
+                name="openworkflow_run_parent",
+                condition=Q(parent_step_attempt__isnull=False),
+            ),
+            models.Index(
+                fields=("cleanup_of",),
+                name="openworkflow_run_cleanup",
+                condition=Q(cleanup_of__isnull=False),
             ),
             models.Index(
                 fields=("namespace_id", "-created_at", "-id"), name="openworkflow_run_newest"

@@ -54,6 +54,7 @@ class StepAttempt(models.Model):
         blank=True,
         on_delete=models.SET_NULL,
         related_name="+",
+        db_index=False,  # few attempts have one: see the indexes below
     )
     started_at = models.DateTimeField(_("started at"), null=True, blank=True, db_default=Now())
     finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
@@ -99,6 +100,11 @@ class StepAttempt(models.Model):
         indexes = (
             models.Index(
                 fields=("workflow_run", "created_at", "id"), name="openworkflow_step_history"
+            ),
+            models.Index(
+                fields=("child_workflow_run",),
+                name="openworkflow_step_child",
+                condition=Q(child_workflow_run__isnull=False),
             ),
             # Who waits for a signal: as many rows as there are waits, whatever the history.
             models.Index(
