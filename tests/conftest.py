@@ -19,6 +19,15 @@ def pytest_report_header() -> str:
     return f"database: {connection.vendor}"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say aloud what a machine without Node.js has not tested."""
+    reports = terminalreporter.stats.get("skipped", [])
+    if missed := [each for each in reports if "INTEROP NOT TESTED" in str(each.longrepr)]:
+        reason = missed[0].longrepr[2].removeprefix("Skipped: ")
+        terminalreporter.section(f"{len(missed)} tests skipped", red=True)
+        terminalreporter.line(reason)
+
+
 @pytest.fixture
 def store() -> Store:
     """The verbs of a worker, on the default database."""

@@ -19,7 +19,7 @@ from django_openworkflow import checks, conf
 from django_openworkflow.exceptions import DuplicateWorkflow
 from django_openworkflow.management.output import age, count_of, flatten, shorten
 from django_openworkflow.registry import Key, registry
-from django_openworkflow.store import diagnosis
+from django_openworkflow.store import diagnosis, foreign
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
@@ -191,8 +191,12 @@ class Doctor:
         if unknown:
             runs = count_of(unknown.total(), "active run")
             names = _listed(key for key, _ in unknown.most_common())
-            hint = "Deploy their code, or cancel the runs."
-            yield Level.PROBLEM, f"{who} the workflows of {runs}: {names}.", hint
+            words = f"{who} the workflows of {runs}: {names}."
+            if foreign.has_views(self._using):
+                hint = "Does a client in another language? If not, deploy them or cancel the runs."
+                yield Level.WARNING, words, hint
+            else:
+                yield Level.PROBLEM, words, "Deploy their code, or cancel the runs."
         else:
             yield Level.OK, "The workflows of all active runs are known.", ""
 

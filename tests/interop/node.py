@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
@@ -27,14 +28,16 @@ def missing() -> str | None:
     if not (shutil.which("node") and shutil.which("npm")):
         return "node and npm are not installed"
     stamp = HERE / "node_modules" / ".installed"
-    wanted = (HERE / "package.json").read_text()
-    if stamp.exists() and stamp.read_text() == wanted:
-        return None
-    command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
-    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)  # noqa: S603 - a constant
-    if done.returncode:
-        return f"npm could not install the package: {done.stderr.strip()[-500:]}"
-    stamp.write_text(wanted)
+    with (HERE / "package.json").open() as wanted:
+        fcntl.flock(wanted, fcntl.LOCK_EX)  # tests run in several processes
+        text = wanted.read()
+        if stamp.exists() and stamp.read_text() == text:
+            return None
+        command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)  # noqa: S603 - a constant
+        if done.returncode:
+            return f"npm could not install the package: {done.stderr.strip()[-500:]}"
+        stamp.write_text(text)
     return None
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 from django_openworkflow.management.interop import InteropViews
@@ -115,3 +118,25 @@ def test_python_leaves_alone_what_only_typescript_knows(
     assert WorkflowRun.objects.values().get(pk=handle.id) == before
     node.call("drain")
     assert handle.result(timeout=10) == [1]
+
+
+def test_the_doctor_does_not_call_it_a_problem(start: Start) -> None:
+    WorkerProcess.objects.all().delete()
+    start("py", "ts-script")
+    with_views = findings()
+    call_command("createinteropviews", "--drop", verbosity=0)
+    without = findings()
+    call_command("createinteropviews", verbosity=0)
+    assert (with_views["level"], without["level"]) == ("warning", "problem")
+    assert "ts-script" in with_views["message"]
+    assert "client in another language" in with_views["hint"]
+
+
+def findings() -> dict[str, str]:
+    out = StringIO()
+    with suppress(CommandError):
+        call_command("workflowdoctor", "--format", "json", stdout=out)
+    (found,) = [
+        each for each in json.loads(out.getvalue())["findings"] if each["check"] == "unknown"
+    ]
+    return {key: str(value) for key, value in found.items()}

@@ -54,35 +54,41 @@ def begin(node: Node, journal: str, *steps: list[Any]) -> str:
 
 def test_a_fleet_comes_over_without_a_stop(fleet: Callable[[str], Node], journal: str) -> None:
     old = fleet(OWN)  # the package's own migrations make its tables
-    done = begin(old, journal, ["return", "a", 1])
-    asleep = begin(old, journal, ["return", "b", 1], ["sleep", "nap", "50ms"], ["return", "c", 2])
-    waiting = begin(old, journal, ["return", "d", 1], ["wait", "go"])
-    parent = begin(old, journal, ["child", "ts-script", {"steps": [["wait", "go"]]}])
+    nap, wait = ["sleep", "nap", "50ms"], ["wait", "go"]
+    expected: dict[str, list[Any]] = {
+        begin(old, journal, ["return", "a", 1]): [1],
+        begin(old, journal, ["return", "b", 1], nap, ["return", "c", 2]): [1, None, 2],
+        begin(old, journal, ["return", "d", 1], wait): [1, {"data": 1}],
+        begin(old, journal, ["child", "ts-script", {"steps": [wait]}]): [[{"data": 1}]],
+    }
     old.call("drain")
-    killed = begin(old, journal, ["crash", "e", "ts"])
 
     call_command("createinteropviews", "--schema", SHARED, verbosity=0)
     new = fleet(SHARED)
-    expected: dict[str, list[Any]] = {begin(new, journal, ["return", "f", 1]): [1]}
+    expected[begin(new, journal, ["return", "f", 1])] = [1]
     new.call("drain")
+
+    killed = begin(old, journal, ["crash", "e", "ts"])
     with pytest.raises(NodeError, match="node has ended"):
         old.call("drain")
-
     call_command("createinteropviews", "--schema", SHARED, "--move-from", OWN, verbosity=0)
     assert len(new.call("signal", signal="go", data=1)) == 2
     make_due(RunHandle.get(killed))
-    turns = itertools.cycle((run_until_idle, lambda: new.call("drain")))
-    active = WorkflowRun.objects.exclude(status__in=TERMINAL)
-    wait_until(lambda: next(turns)() is not None and not active.exists(), "the end of all")
+    execute_everything(new)
 
-    expected |= {done: [1], asleep: [1, None, 2]}
-    expected |= {waiting: [1, {"data": 1}], parent: [[{"data": 1}]]}
     for run_id, result in expected.items():
         assert RunHandle.get(run_id).result(timeout=10) == new.call("result", id=run_id) == result
     assert RunHandle.get(killed).result(timeout=10)[0].startswith("e by ")
     lines = Counter(Path(journal).read_text().splitlines())
     assert {line for line, times in lines.items() if times > 1} <= {f"{killed} e"}
     assert SignalDelivery.objects.count() == 2
+
+
+def execute_everything(node: Node) -> None:
+    """Let both sides execute in turn until all runs have ended."""
+    turns = itertools.cycle((run_until_idle, lambda: node.call("drain")))
+    active = WorkflowRun.objects.exclude(status__in=TERMINAL)
+    wait_until(lambda: next(turns)() is not None and not active.exists(), "the end of all")
 
 
 def test_what_is_left_behind_executes_nothing(fleet: Callable[[str], Node], journal: str) -> None:
