@@ -75,7 +75,7 @@ class Brawler:
             self.done[deed.__name__] += 1
 
     def _deeds(self) -> list[Callable[[], object]]:
-        people = [self.cancel, self.cascade, self.cancel_many, self.send, self.prune]
+        people = [self.cancel, self.cascade, *[self.cancel_many] * 2, self.send, self.prune]
         workers = [self.beat, self.sweep, *[self.claim] * 3, *[self.write] * 10]
         return [*people, *[self.retry] * 4, *workers]
 
@@ -91,9 +91,10 @@ class Brawler:
         WorkflowRun.objects.cancel(self._one(), cascade=True)
 
     def cancel_many(self) -> None:
-        ids = [self._one() for _ in range(4)]
+        """Cancel some of all runs, clean-ups and late children among them."""
+        some = WorkflowRun.objects.order_by("?").values_list("pk", flat=True)[:6]
         cascade = self._random.random() < 0.5
-        WorkflowRun.objects.filter(pk__in=ids).order_by("?").cancel_active(cascade=cascade)
+        WorkflowRun.objects.filter(pk__in=list(some)).cancel_active(cascade=cascade)
 
     def retry(self) -> None:
         """Retry what may be retried, more often than not."""
