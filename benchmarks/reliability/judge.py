@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.auth.models import Group
 from django.db.models import Count, F, Q
 
+from benchmarks.reliability.expected import OUTPUTS, STEPS
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.states import STEP_SUCCESSFUL, RunStatus, StepKind, StepStatus
-from tests.chaos.expected import OUTPUTS, STEPS
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from tests.chaos.effects import Effects
+    from benchmarks.reliability.effects import Effects
+
+
+_GLANCE_SECONDS: Final = 3.0
 
 
 @dataclass
@@ -34,10 +38,17 @@ class Terminal:
 
     def __init__(self) -> None:
         self._rows: dict[UUID, dict[str, Any]] = {}
+        self._looked_at = 0.0
         self.changed: set[UUID] = set()
+
+    def glance(self) -> None:
+        """Look, unless that was done a moment ago: there may be many rows."""
+        if time.monotonic() - self._looked_at > _GLANCE_SECONDS:
+            self.look()
 
     def look(self) -> None:
         """Compare what is known with what is there, and learn what is new."""
+        self._looked_at = time.monotonic()
         now = {row["id"]: row for row in WorkflowRun.objects.terminal().values()}
         for pk, row in self._rows.items():
             if now.get(pk) != row:

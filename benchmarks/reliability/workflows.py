@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.contrib.auth.models import Group
 
 from django_openworkflow import AsyncStep, RetryPolicy, Step, workflow
-from tests.chaos.effects import note
+from benchmarks.reliability.effects import note
 
 if TYPE_CHECKING:
     from uuid import UUID

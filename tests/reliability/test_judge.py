@@ -12,8 +12,8 @@ from django.contrib.auth.models import Group
 from django.db import connection
 
 from django_openworkflow.models import StepAttempt, WorkflowRun
-from tests.chaos.effects import ENVIRONMENT, Body, Effects, note
-from tests.chaos.judge import Hits, Terminal, judge
+from benchmarks.reliability.effects import ENVIRONMENT, Body, Effects, note
+from benchmarks.reliability.judge import Hits, Terminal, judge
 from tests.factories import StepAttemptFactory, WorkflowRunFactory
 
 pytestmark = pytest.mark.django_db

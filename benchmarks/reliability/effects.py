@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-ENVIRONMENT: Final = "CHAOS_EFFECTS"
+ENVIRONMENT: Final = "RELIABILITY_EFFECTS"
 
 
 class Body(NamedTuple):
