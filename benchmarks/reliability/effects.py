@@ -24,7 +24,7 @@ class Body(NamedTuple):
 
 
 def note(event: str, run: object, step: str) -> None:
-    """Append that this process enters or leaves the body of a step."""
+    """Append that this process enters or leaves the body of a step, or that a result was acked."""
     line = f"{event} {run} {step} {os.getpid()}\n"
     descriptor = os.open(os.environ[ENVIRONMENT], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -39,6 +39,7 @@ class Effects:
 
     path: Path
     entries: Counter[tuple[str, str]] = field(default_factory=Counter)
+    acked: set[tuple[str, str]] = field(default_factory=set)
     _open: Counter[Body] = field(default_factory=Counter)
     _offset: int = 0
 
@@ -54,6 +55,9 @@ class Effects:
         for line in whole.decode().splitlines():
             event, run, step, pid = line.split(" ")
             body = Body(run, step, int(pid))
+            if event == "acked":
+                self.acked.add((run, step))
+                continue
             self._open[body] += 1 if event == "enter" else -1
             if event == "enter":
                 self.entries[run, step] += 1

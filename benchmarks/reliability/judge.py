@@ -61,9 +61,9 @@ def judge(effects: Effects, hits: Hits, terminal: Terminal) -> dict[str, int]:
     effects.read()
     terminal.look()
     return {
-        "lost_runs": _lost(),
+        "lost_runs": lost(),
         "wrong_outputs": _wrong_outputs(),
-        "steps_completed_twice": _completed_twice(),
+        "steps_completed_twice": completed_twice(),
         "changed_terminal_rows": len(terminal.changed),
         "steps_started_after_the_cancel": _started_after_cancel(),
         "transactions_not_exactly_once": _bookings_gone_wrong(),
@@ -72,7 +72,7 @@ def judge(effects: Effects, hits: Hits, terminal: Terminal) -> dict[str, int]:
     }
 
 
-def _lost() -> int:
+def lost() -> int:
     """Runs that have not ended, or failed: nothing in their code ever raises.
 
     But for the parent of a child that was canceled alone: its step fails, as it should.
@@ -96,7 +96,8 @@ def _wrong_outputs() -> int:
     return sum(run.output != OUTPUTS[run.workflow_name] for run in _ours())
 
 
-def _completed_twice() -> int:
+def completed_twice() -> int:
+    """Steps with more than one completed attempt."""
     done = StepAttempt.objects.filter(status__in=STEP_SUCCESSFUL)
     groups = done.values("workflow_run", "step_name").annotate(times=Count("pk"))
     return groups.filter(times__gt=1).count()
@@ -136,3 +137,16 @@ def _unexplained(effects: Effects, hits: Hits) -> int:
     takeovers = dict(WorkflowRun.objects.values_list("pk", "takeovers"))
     changes = {str(pk): max(times, hits.runs[str(pk)]) for pk, times in takeovers.items()}
     return sum(times > 1 + changes.get(run, 0) for (run, _), times in effects.entries.items())
+
+
+def failed_attempts() -> int:
+    """Step attempts that failed: for workflows whose code never raises, none may."""
+    return StepAttempt.objects.filter(status=StepStatus.FAILED).count()
+
+
+def acked_but_gone(effects: Effects) -> int:
+    """Results that a worker was told are saved, and that are not there."""
+    effects.read()
+    done = StepAttempt.objects.filter(status__in=STEP_SUCCESSFUL)
+    saved = {(str(run), step) for run, step in done.values_list("workflow_run", "step_name")}
+    return len(effects.acked - saved)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.auth.models import Group
 
-from django_openworkflow import AsyncStep, RetryPolicy, Step, workflow
+from benchmarks.reliability import tasks as _tasks  # noqa: F401 - registered by this import
 from benchmarks.reliability.effects import note
+from django_openworkflow import AsyncStep, RetryPolicy, Step, workflow
 
 if TYPE_CHECKING:
     from uuid import UUID

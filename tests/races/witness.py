@@ -125,10 +125,15 @@ class Witness:
 
     def judge(self) -> None:
         """Fail when a law was broken, and say which."""
+        broken = self.broken()
+        assert not broken, broken
+
+    def broken(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Return the laws that were broken, with the rows that show it."""
         broken = {law: found for law, sql in _QUESTIONS.items() if (found := _rows(sql))}
         if keeps_commit_timestamps() and (found := _rows(_BY_COMMIT_TIMESTAMP)):
             broken["a step's transaction committed after its run's end"] = found
-        assert not broken, broken
+        return broken
 
     @property
     def ends(self) -> int:

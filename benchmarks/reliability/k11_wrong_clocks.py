@@ -1,0 +1,81 @@
+"""K11: workers whose wall clocks are an hour wrong; sleeps end by the database's clock.
+
+Each worker process gets a shifted clock by a preloaded library, compiled here with ``cc``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from benchmarks.reliability.arena import Arena, Findings, wait_until
+from benchmarks.reliability.fleet import Fleet
+from benchmarks.reliability.tasks import napping
+from django_openworkflow.models import StepAttempt, WorkflowRun
+
+_SOURCE: Final = Path(__file__).with_name("skewed_clock.c")
+_TOLERANCE: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """So many runs sleep for ``seconds`` under workers whose clocks are wrong by these seconds."""
+
+    runs: int
+    seconds: float
+    skews: tuple[int, ...] = (3600, -3600)
+
+
+SIZES: Final = {"small": Plan(runs=6, seconds=0.5), "full": Plan(runs=100, seconds=2)}
+
+
+def measure(arena: Arena, plan: Plan) -> Findings:
+    """Run them, and compare the sleeps with what was asked for."""
+    library = _compile(arena.folder)
+    with Fleet(arena.folder, concurrency=10) as fleet:
+        for skew in plan.skews:
+            fleet.start(LD_PRELOAD=str(library), CLOCK_SKEW=str(skew))
+        for _ in range(plan.runs):
+            napping.start(seconds=plan.seconds)
+        wait_until(lambda: not WorkflowRun.objects.active().exists(), seconds=60)
+    late = [nap_seconds - plan.seconds for nap_seconds in _naps()]
+    claims = list(WorkflowRun.objects.values_list("attempts", flat=True))
+    tolerance = _TOLERANCE.total_seconds()
+    return Findings(
+        facts={
+            "sleeps": len(late),
+            "clocks_wrong_by_seconds": plan.skews,
+            "latest_seconds": round(max(late), 3),
+            "most_claims": max(claims),
+        },
+        wrong={
+            "runs_not_completed": plan.runs - WorkflowRun.objects.completed().count(),
+            "woken_early": sum(error < 0 for error in late),
+            "woken_late": sum(error > tolerance for error in late),
+            "claimed_more_than_twice": sum(times > 2 for times in claims),  # noqa: PLR2004
+        },
+    )
+
+
+def _naps() -> list[float]:
+    """Return how long each sleep was, from its row to the start of the step after it."""
+    after = dict(
+        StepAttempt.objects.filter(step_name="after").values_list("workflow_run", "created_at")
+    )
+    begun = StepAttempt.objects.filter(step_name="nap").values_list("workflow_run", "started_at")
+    return [(after[run] - moment).total_seconds() for run, moment in begun if moment is not None]
+
+
+def _compile(folder: Path) -> Path:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        message = "the wrong clocks need a C compiler: cc"
+        raise RuntimeError(message)
+    library = folder / "skewed_clock.so"
+    command = [compiler, "-shared", "-fPIC", "-o", str(library), str(_SOURCE), "-ldl"]
+    subprocess.run(command, check=True)  # noqa: S603 - our own source
+    return library

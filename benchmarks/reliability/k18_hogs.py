@@ -1,0 +1,74 @@
+"""K18: a body that holds the interpreter's lock for longer than a lease starves the heartbeat.
+
+Threads cannot prevent that. What must hold: the run may be taken over and its body called again,
+but it completes once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.reliability.arena import Arena, Findings, wait_until
+from benchmarks.reliability.effects import Effects
+from benchmarks.reliability.fleet import Fleet
+from benchmarks.reliability.judge import completed_twice, lost
+from benchmarks.reliability.tasks import hog, hogging
+from django_openworkflow.models import StepAttempt, WorkflowRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The expression takes twice as long with each letter; the lease is a third of it."""
+
+    at_least_seconds: float
+    lease_seconds: float
+    runs: int
+
+
+SIZES: Final = {
+    "small": Plan(at_least_seconds=2.5, lease_seconds=1, runs=1),
+    "full": Plan(at_least_seconds=15, lease_seconds=5, runs=2),
+}
+
+
+def measure(arena: Arena, plan: Plan) -> Findings:
+    """Find out how many letters it takes on this machine, then let two workers have it."""
+    letters = _letters(plan.at_least_seconds)
+    (arena.folder / "effects").unlink(missing_ok=True)
+    lease = {"RELIABILITY_LEASE_SECONDS": str(plan.lease_seconds)}
+    with Fleet(arena.folder, concurrency=1, **lease) as fleet:
+        fleet.start(2)
+        hogging.start_many([{"letters": letters}] * plan.runs)
+        wait_until(
+            lambda: not WorkflowRun.objects.active().exists(), seconds=40 * plan.at_least_seconds
+        )
+    effects = Effects(arena.folder / "effects")
+    effects.read()
+    runs = WorkflowRun.objects.values_list("takeovers", flat=True)
+    calls = effects.entries.total()
+    return Findings(
+        facts={"letters": letters, "runs": plan.runs, "calls": calls, "takeovers": sum(runs)},
+        wrong={
+            "runs_not_completed": lost(),
+            "steps_completed_twice": completed_twice(),
+            "calls_that_no_take_over_explains": max(0, calls - plan.runs - sum(runs)),
+            "attempts_too_many": StepAttempt.objects.count() - plan.runs,
+        },
+    )
+
+
+def _letters(at_least_seconds: float) -> int:
+    """Return how many letters make it last that long, from the time that fewer take."""
+    import time
+    from uuid import uuid4
+
+    letters, seconds = 18, 0.0
+    while seconds < 0.2:  # noqa: PLR2004 - long enough to be measured
+        letters += 1
+        began = time.perf_counter()
+        hog(uuid4(), letters)
+        seconds = time.perf_counter() - began
+    while seconds < at_least_seconds:
+        letters, seconds = letters + 1, seconds * 2
+    return letters
