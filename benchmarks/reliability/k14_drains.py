@@ -37,7 +37,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
     seconds: list[float] = []
     at_work = not_ended = 0
     with Fleet(arena.folder, concurrency=5) as fleet:
-        grace = ("--grace", f"{_GRACE_SECONDS}s")
+        grace = ("--grace", str(_GRACE_SECONDS))
         fleet.start(1, *grace)
         for _ in range(plan.signals):
             fleet.start(1, *grace)

@@ -82,6 +82,12 @@ _LINES: Final = (
         goal="random histories agree with a model, all invariants hold after every step",
     ),
     Line(
+        name="K10",
+        module="k10_bad_values",
+        goal="values that would change: a typed error at the call in less than 100 ms, nothing "
+        "written, no run stuck; accepted values come back equal",
+    ),
+    Line(
         name="K11",
         module="k11_wrong_clocks",
         goal="workers' clocks wrong by an hour: at most 2 claims per sleep, woken within 1 s",
