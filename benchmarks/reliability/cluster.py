@@ -6,6 +6,7 @@ so that a proxy can stand before it, and lives in a folder that goes away.
 
 from __future__ import annotations
 
+import secrets
 import socket
 import subprocess
 from contextlib import closing
@@ -18,6 +19,7 @@ from psycopg import sql
 from testproject.embedded_pg import TUNING, EmbeddedServer
 
 HOST: Final = "127.0.0.1"
+_PORTS: Final = range(20_000, 30_000)
 # Only processes die here, never the machine: without fsync a commit that was acknowledged is kept
 # all the same. With ``synchronous_commit`` off it would not be, and the checks would lie.
 _TUNING: Final = f"{TUNING}synchronous_commit = on\nlisten_addresses = '{HOST}'\n"
@@ -102,7 +104,14 @@ class _Programs:
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
-    with closing(socket.socket()) as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port that nobody listens on.
+
+    Not one that the system gives to outgoing connections: while the server restarts, such a
+    connection could take it.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with closing(socket.socket()) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if probe.connect_ex((HOST, port)) != 0:
+                return port

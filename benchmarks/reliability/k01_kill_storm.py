@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django.db import connection
 
@@ -107,7 +107,7 @@ class Storm:
         chosen = self._random.sample(active, k=min(share, self._cancels, len(active)))
         for pk in chosen:
             canceled = WorkflowRun.objects.filter(pk=pk).cancel_active(
-                reason="chaos", cascade=self._random.random() < 0.5
+                reason="chaos", cascade=self._random.choice((True, False))
             )
             self._cancels -= len(canceled.canceled)
 

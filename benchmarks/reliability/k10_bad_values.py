@@ -42,7 +42,7 @@ class Plan:
     random_values: int
 
 
-SIZES: Final = {"small": Plan(random_values=100), "full": Plan(random_values=5_000)}
+SIZES: Final = {"small": Plan(random_values=50), "full": Plan(random_values=5_000)}
 
 
 def nested(depth: int) -> Any:
@@ -189,9 +189,9 @@ def _at_the_call() -> tuple[int, int]:
         )
         for value in BAD:
             for door in doors:
-                began = time.perf_counter()
+                began = time.thread_time()
                 accepted += not _is_refused(door, value)
-                slow += time.perf_counter() - began > _LIMIT_SECONDS
+                slow += time.thread_time() - began > _LIMIT_SECONDS
     return slow, accepted + SignalDelivery.objects.count()
 
 

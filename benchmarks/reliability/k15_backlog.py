@@ -42,9 +42,7 @@ class Plan:
 
 SIZES: Final = {
     "small": Plan(backlog=20_000, churn=200, limit_ms=1e3, limit_ms_beside_a_snapshot=1e3),
-    "full": Plan(
-        backlog=100_000, churn=10_000, limit_ms=10, limit_ms_beside_a_snapshot=50
-    ),
+    "full": Plan(backlog=100_000, churn=10_000, limit_ms=10, limit_ms_beside_a_snapshot=50),
 }
 
 

@@ -22,6 +22,7 @@ ONE_TRY: Final = RetryPolicy(maximum_attempts=1)
 
 
 def work(run: UUID, name: str, seconds: float) -> str:
+    """Take a while, and leave a trace of it."""
     note("enter", run, name)
     threading.Event().wait(seconds)
     note("leave", run, name)
@@ -29,6 +30,7 @@ def work(run: UUID, name: str, seconds: float) -> str:
 
 
 def undo_work(result: str) -> str:
+    """Undo."""
     return f"undone {result}"
 
 
@@ -42,6 +44,7 @@ def book(run: UUID, name: str, seconds: float) -> str:
 
 
 async def awork(run: UUID, name: str, seconds: float) -> str:
+    """Do as ``work`` does, on the event loop."""
     note("enter", run, name)
     await asyncio.sleep(seconds)
     note("leave", run, name)
@@ -49,21 +52,25 @@ async def awork(run: UUID, name: str, seconds: float) -> str:
 
 
 def run_step(step: Step, name: str, seconds: float) -> str:
+    """Call ``work`` as a step with one try."""
     return step.run(name, work, step.info.id, name, seconds, retry_policy=ONE_TRY)
 
 
 def run_undoable(step: Step, name: str, seconds: float) -> str:
+    """Call ``work`` as a step that can be undone."""
     run = step.info.id
     return step.run(name, work, run, name, seconds, retry_policy=ONE_TRY, compensate=undo_work)
 
 
 @workflow("chaos-plain")
 def plain(step: Step, seconds: float) -> list[str]:
+    """Three steps."""
     return [run_step(step, name, seconds) for name in ("a", "b", "c")]
 
 
 @workflow("chaos-sleep")
 def sleepy(step: Step, seconds: float) -> list[str]:
+    """A step, a sleep, a step."""
     first = run_step(step, "a", seconds)
     step.sleep("nap", "150ms")
     return [first, run_step(step, "b", seconds)]
@@ -71,6 +78,7 @@ def sleepy(step: Step, seconds: float) -> list[str]:
 
 @workflow("chaos-family")
 def family(step: Step, seconds: float) -> list[Any]:
+    """A step, a child run, a step."""
     first = run_step(step, "a", seconds)
     below = step.run_workflow(plain, seconds)
     return [first, below, run_step(step, "b", seconds)]
@@ -78,6 +86,7 @@ def family(step: Step, seconds: float) -> list[Any]:
 
 @workflow("chaos-transaction")
 def booking(step: Step, seconds: float) -> list[str]:
+    """A step, a transaction step, a step."""
     first = run_step(step, "a", seconds)
     second = step.transaction("book", book, step.info.id, "book", seconds / 5)
     return [first, second, run_step(step, "b", seconds)]
@@ -85,6 +94,7 @@ def booking(step: Step, seconds: float) -> list[str]:
 
 @workflow("chaos-async")
 async def parallel(step: AsyncStep, seconds: float) -> list[str]:
+    """Two steps side by side, then one."""
     run = step.info.id
     both = await asyncio.gather(
         *(step.run(name, awork, run, name, seconds, retry_policy=ONE_TRY) for name in ("a", "b"))
@@ -94,6 +104,7 @@ async def parallel(step: AsyncStep, seconds: float) -> list[str]:
 
 @workflow("chaos-undo")
 def undoable(step: Step, seconds: float) -> list[str]:
+    """Two steps that can be undone."""
     return [run_undoable(step, name, seconds) for name in ("a", "b")]
 
 

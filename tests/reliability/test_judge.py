@@ -11,9 +11,9 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
 
-from django_openworkflow.models import StepAttempt, WorkflowRun
 from benchmarks.reliability.effects import ENVIRONMENT, Body, Effects, note
 from benchmarks.reliability.judge import Hits, Terminal, judge
+from django_openworkflow.models import StepAttempt, WorkflowRun
 from tests.factories import StepAttemptFactory, WorkflowRunFactory
 
 pytestmark = pytest.mark.django_db
