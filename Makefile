@@ -5,6 +5,9 @@
 #   make test     the suite on SQLite and         make wheel    the distribution
 #                 on PostgreSQL                   make clean    remove all that was made
 #
+#   make reliability  the scorecard at full size  make mutants  rules switched off: who notices?
+#   make audit        known weaknesses of what is installed (needs the network)
+#
 # Another interpreter: make PYTHON=python3.13 demo. Options of pytest: make PYTEST_ARGS="-x" test.
 
 PYTHON ?= python3
@@ -16,7 +19,7 @@ RUN = $(VENV)/bin/python
 MANAGE = $(RUN) testproject/manage.py
 READY = $(VENV)/.ready
 
-.PHONY: help demo serve test lint docs wheel clean
+.PHONY: help demo serve test lint docs wheel reliability mutants audit clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -66,6 +69,16 @@ wheel: $(READY)
 	@rm -rf dist
 	@$(RUN) -m build
 	@ls dist
+
+reliability: $(READY)
+	@nice $(RUN) -m benchmarks.reliability --write
+
+mutants: $(READY)
+	@nice $(RUN) -m benchmarks.mutants --write
+
+audit: $(READY)
+	@$(RUN) -m pip freeze --exclude-editable > $(VENV)/installed.txt
+	@$(RUN) -m pip_audit --strict --no-deps --disable-pip -r $(VENV)/installed.txt
 
 clean:
 	rm -rf $(VENV) .tox build dist docs/_build testproject/.demo testproject/.postgres

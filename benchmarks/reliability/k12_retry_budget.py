@@ -14,7 +14,7 @@ from benchmarks.reliability.tasks import THREE_TRIES, budget
 from django_openworkflow import clock
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.store import sweeps
-from django_openworkflow.store.base import Store
+from django_openworkflow.store.factory import store_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
     put_back = 0
     for _ in range(plan.undeployed):
         rows.update(available_at=clock.moment())
-        put_back += len(sweeps.put_back_unknown(Store(DEFAULT_DB_ALIAS), known=()))
+        put_back += len(sweeps.put_back_unknown(store_for(DEFAULT_DB_ALIAS), known=()))
     rows.update(available_at=clock.moment())
     effects = Effects(arena.folder / "effects")
     with Fleet(arena.folder, concurrency=1, RELIABILITY_LEASE_SECONDS="1") as fleet:

@@ -11,7 +11,8 @@ import psycopg
 from django.db import DEFAULT_DB_ALIAS, connection
 
 from benchmarks.reliability.arena import Arena, Findings
-from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.base import ClaimRequest
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import RunCompleted
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _claim(limit: int = 10) -> list[ClaimedRun]:
     request = ClaimRequest(
         worker_name="claimer", limit=limit, lease_seconds=600, workflows=[("backlog", None)]
     )
-    return Store(DEFAULT_DB_ALIAS).claim(request)
+    return store_for(DEFAULT_DB_ALIAS).claim(request)
 
 
 def _claim_milliseconds() -> list[float]:
@@ -106,7 +107,7 @@ def _p99(milliseconds: list[float]) -> float:
 
 
 def _churn(count: int) -> None:
-    store = Store(DEFAULT_DB_ALIAS)
+    store = store_for(DEFAULT_DB_ALIAS)
     for _ in range(0, count, 100):
         store.apply(
             [

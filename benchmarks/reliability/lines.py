@@ -72,6 +72,12 @@ _LINES: Final = (
         "child, random races, and a kill before every statement",
     ),
     Line(
+        name="K7",
+        module="k07_pairs",
+        goal="every pair of operations in every schedule: no deadlock, and nothing is left or told "
+        "that neither serial order leaves and tells",
+    ),
+    Line(
         name="K8",
         module="k08_take_over",
         goal="runs of killed workers are claimed within lease + poll + 1 s, beside a crowd",
@@ -134,6 +140,11 @@ _LINES: Final = (
         name="K19",
         module="k19_bad_network",
         goal="delays, resets and swallowed replies to COMMIT: judged as K1",
+    ),
+    Line(
+        name="K21",
+        module="k21_zombies",
+        goal="workers stopped (SIGSTOP) beyond their leases: what they bring later is refused",
     ),
 )
 LINES: Final = {line.name: line for line in _LINES}

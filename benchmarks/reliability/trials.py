@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DEFAULT_DB_ALIAS, connection
 
-from django_openworkflow.store.base import Store
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.worker.ledger import GroupLedger
 from tests.races.rivals import PATIENCE_SECONDS
 from tests.races.witness import deadlocks, watching
@@ -57,7 +57,7 @@ class Trials:
 @contextmanager
 def ledger() -> Iterator[GroupLedger]:
     """The ledger of a worker process."""
-    shared = GroupLedger(Store(DEFAULT_DB_ALIAS), lease_seconds=PATIENCE_SECONDS)
+    shared = GroupLedger(store_for(DEFAULT_DB_ALIAS), lease_seconds=PATIENCE_SECONDS)
     try:
         yield shared
     finally:

@@ -19,7 +19,7 @@ from django_openworkflow.notices import channel
 from tests.interop.conftest import make_due, rows
 from tests.interop.node import NodeError
 from tests.interop.test_runs import SIDES, Sides, Start, each_side
-from tests.worker.test_processes import worker_process
+from tests.worker.processes import worker_process
 from tests.worker.workers import wait_until
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from django.db import connection
 from django_openworkflow.models import WorkflowRun
 from django_openworkflow.states import TERMINAL
 from tests.interop import scripts
-from tests.worker.test_processes import worker_process
+from tests.worker.processes import worker_process
 from tests.worker.workers import wait_until
 
 if TYPE_CHECKING:

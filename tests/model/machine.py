@@ -21,7 +21,8 @@ from django_openworkflow.models import BufferedSignal, SignalDelivery, StepAttem
 from django_openworkflow.states import RunStatus, StepKind
 from django_openworkflow.store import operations as ops
 from django_openworkflow.store import sweeps
-from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.base import ClaimRequest
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.enqueue import insert_runs
 from django_openworkflow.store.operations import Lease, Verdict
 from django_openworkflow.store.retention import Retention
@@ -59,7 +60,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = Store(DEFAULT_DB_ALIAS)
+        self.store = store_for(DEFAULT_DB_ALIAS)
         self.runs: list[Run] = []
         self.now = 0.0
         empty_tables()
@@ -88,7 +89,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def submit(self, *operations: ops.Operation) -> ops.Receipt:
         """Write a turn that must be accepted; one that is issued again must be as well."""
-        receipts = self.store.apply(operations)
+        receipts = self.store.take_turn(operations).receipts
         assert {receipt.verdict for receipt in receipts} == {Verdict.ACCEPTED}
         return receipts[-1]
 
@@ -428,7 +429,7 @@ class RunMachine(RuleBasedStateMachine):
                 lease=lease, attempt_id=new_id(), step_name="zombie", signal="red", data=None
             ),
         ]
-        (receipt,) = self.store.apply([operations[what]])
+        (receipt,) = self.store.take_turn([operations[what]]).receipts
         assert receipt.verdict in (Verdict.LOST, Verdict.CANCELED)
 
     @precondition(any_run(lambda run: bool(run.zombies) and bool(run.started)))
@@ -438,9 +439,8 @@ class RunMachine(RuleBasedStateMachine):
         run = self.choose(number, lambda run: bool(run.zombies) and bool(run.started))
         name, attempt_id = next(iter(run.started.items()))
         lease = run.zombies[-1]
-        (receipt,) = self.store.apply(
-            [ops.StepCompleted(lease=lease, attempt_id=attempt_id, output="3")]
-        )
+        late = ops.StepCompleted(lease=lease, attempt_id=attempt_id, output="3")
+        (receipt,) = self.store.take_turn([late]).receipts
         assert receipt.verdict in (Verdict.LOST, Verdict.CANCELED)
         if not run.is_active and run.begun_by[attempt_id] == lease:
             del run.started[name]

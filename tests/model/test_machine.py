@@ -10,7 +10,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.machine import RunMachine
 
-pytestmark = pytest.mark.django_db
+# Real transactions: on PostgreSQL a turn is sent in one trip only outside of any other one.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "15"))
 

@@ -14,7 +14,8 @@ import django_openworkflow
 from django_openworkflow import send_signal
 from django_openworkflow.exceptions import InvalidInput, RunNotFound
 from django_openworkflow.models import StepAttempt, WorkflowRun
-from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.base import ClaimRequest
+from django_openworkflow.store.factory import store_for
 from tests.factories import StepAttemptFactory, WorkflowRunFactory
 
 PACKAGE = Path(django_openworkflow.__path__[0])
@@ -93,7 +94,7 @@ def test_names_versions_and_queues_of_a_claim_match_themselves_alone(
             workflows=[(name, version)] if name != "another" else [],
             queues=queues,
         )
-        return [one.lease.run_id for one in Store("default").claim(request)]
+        return [one.lease.run_id for one in store_for("default").claim(request)]
 
     if is_storable(queue) and queue != "default":
         assert claim([queue]) == []
