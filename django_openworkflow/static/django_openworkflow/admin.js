@@ -113,7 +113,8 @@
             }
             this.button.hidden = !fresh.dataset.owActive;
             const boxes = this.container.querySelectorAll('tr input.action-select');
-            if (boxes.length && window.Actions) { // the list's own script has to know the new boxes
+            const go = document.querySelector('#changelist-form button[name=index]');
+            if (boxes.length && go && window.Actions) { // the list's own script has to know the boxes
                 window.Actions(boxes);
             }
         }
