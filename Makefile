@@ -42,6 +42,7 @@ ENSURE_ADMIN = from django.contrib.auth import get_user_model; users = get_user_
 serve: $(READY)
 	@$(MANAGE) migrate --verbosity 0
 	@$(MANAGE) shell --no-imports --command '$(ENSURE_ADMIN)'
+	@$(MANAGE) seedadmin --if-empty
 	@echo "Open http://$(ADDRESS)/ and log in as admin with the password admin (development only)."
 	@$(MANAGE) runserver $(ADDRESS)
 
