@@ -51,11 +51,15 @@ SELECT set_config('synchronous_commit', CASE WHEN %(is_relaxed)s THEN 'off'
        set_config('jit', 'off', true),
        set_config('plan_cache_mode', 'force_generic_plan', true)
 """
-# The same for one statement within a transaction of somebody else's, who gets his own back.
+# The same for one statement within a transaction of somebody else's, who gets his own back. To
+# compile a claim, as the planner proposes, would take a second.
 HOLD_PLANNER: Final = """
-SELECT current_setting('enable_sort'), set_config('enable_sort', 'off', true)
+SELECT current_setting('enable_sort'), current_setting('jit'),
+       set_config('enable_sort', 'off', true), set_config('jit', 'off', true)
 """
-RELEASE_PLANNER: Final = "SELECT set_config('enable_sort', %(before)s, true)"
+RELEASE_PLANNER: Final = """
+SELECT set_config('enable_sort', %(sort)s, true), set_config('jit', %(jit)s, true)
+"""
 
 LOCK: Final = statement("""
 SELECT run.id, run.status, run.worker_id, run.crashes

@@ -72,9 +72,9 @@ class PostgresqlStore(Store):
         if is_ready(connections[self.using]):
             return self.take_turn((), claim=request, now=now).claimed
         parameters = claiming(request, now)
-        ((before, _),) = _fetch(self.using, statements.HOLD_PLANNER, {})
+        ((sort, jit, *_),) = _fetch(self.using, statements.HOLD_PLANNER, {})
         found = _fetch(self.using, CLAIM.plain, parameters)
-        _fetch(self.using, statements.RELEASE_PLANNER, {"before": before})
+        _fetch(self.using, statements.RELEASE_PLANNER, {"sort": sort, "jit": jit})
         return rows.claimed_runs(found, parameters["worker_id"])
 
     def extend(
