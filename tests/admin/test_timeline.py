@@ -144,7 +144,7 @@ def test_short_waits_leave_room_for_the_work() -> None:
     assert number(even.rows[1].bars[0].width) < 1
     assert number(short.rows[1].bars[0].width) > 30
     assert number(short.rows[3].bars[0].width) > 40
-    assert 0 < number(short.rows[2].bars[0].width) < 10
+    assert 0 < number(short.rows[2].bars[0].width) < 12
 
 
 # --- the axis -------------------------------------------------------------------------------------
