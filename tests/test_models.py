@@ -541,6 +541,7 @@ class TestAnInsertOfTheOriginal:
             "crashes": 0,
             "takeovers": 0,
             "deferrals": 0,
+            "released_by": None,
             "cancel_reason": "",
             "cancel_actor": "",
             "cancel_source": "",

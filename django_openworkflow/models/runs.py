@@ -68,6 +68,8 @@ class WorkflowRun(models.Model):
     crashes = models.IntegerField(_("crashes since the last progress"), default=0, db_default=0)
     takeovers = models.IntegerField(_("take-overs"), default=0, db_default=0)
     deferrals = models.IntegerField(_("put back as not registered"), default=0, db_default=0)
+    # The claim that gave the run up last: it may ask again whether it has.
+    released_by = models.TextField(_("released by"), null=True, blank=True)
     cancel_reason = models.TextField(_("cancel reason"), blank=True, default="", db_default="")
     cancel_actor = models.TextField(_("canceled by"), blank=True, default="", db_default="")
     cancel_source = models.TextField(

@@ -73,6 +73,8 @@ class Turn:
         value = None
         if verdict is Verdict.ACCEPTED:
             value = self._accept(operation)
+        elif verdict is Verdict.LOST and self._is_repeated(operation):
+            verdict = Verdict.ACCEPTED
         elif isinstance(operation, StepCompleted | StepFailed) and self._has_ended(operation.lease):
             self._finish()
             step_writes.keep_late_outcome(self._rows, operation)
@@ -84,6 +86,15 @@ class Turn:
 
     def _finish(self) -> None:
         """Write what ``_accept`` has put off."""
+
+    def _is_repeated(self, operation: Operation) -> bool:
+        """Whether this very operation was committed before, its reply having been lost."""
+        row = self._rows.get(operation.lease.run_id)
+        if row is None:
+            return False
+        return run_writes.is_repeated(operation, row) or step_writes.is_recorded(
+            self._rows, operation
+        )
 
     def _has_ended(self, lease: Lease) -> bool:
         """Whether the run was ended, by a cancel or a deadline, while its step was in flight."""
@@ -102,8 +113,6 @@ class Turn:
             return Verdict.ACCEPTED if others <= self._rows.ids() else Verdict.BUSY
         if row.status == RunStatus.CANCELED:
             return Verdict.CANCELED
-        if _is_repeated_completion(operation, row):
-            return Verdict.ACCEPTED
         return Verdict.LOST
 
     def _others(self, operation: Operation) -> set[UUID]:
@@ -125,12 +134,3 @@ class Turn:
         if row == (RunStatus.RUNNING, lease.worker_id) or row[0] == RunStatus.CANCELED:
             return Verdict.BUSY
         return Verdict.LOST
-
-
-def _is_repeated_completion(operation: Operation, row: Locked) -> bool:
-    """Whether this very completion was committed before, its reply having been lost."""
-    return (
-        isinstance(operation, RunCompleted)
-        and row.status == RunStatus.COMPLETED
-        and row.worker_id == operation.lease.worker_id
-    )

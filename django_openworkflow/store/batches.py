@@ -146,9 +146,8 @@ class Batch:
     # --- runs -----------------------------------------------------------------------------------
 
     def _complete(self, operation: RunCompleted, row: Locked, _now: datetime | None) -> bool:
-        if row.status != RunStatus.COMPLETED:
-            self.completed[operation.lease.run_id] = operation.output
-            row.status = RunStatus.COMPLETED
+        self.completed[operation.lease.run_id] = operation.output
+        row.status = RunStatus.COMPLETED
         return True
 
     def _fail(self, operation: RunFailed, row: Locked, _now: datetime | None) -> bool:

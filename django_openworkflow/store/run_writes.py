@@ -9,7 +9,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django_openworkflow import clock
 from django_openworkflow.models import SignalDelivery
 from django_openworkflow.serialization import decode
-from django_openworkflow.states import TERMINAL, RunStatus, StepKind, StepStatus
+from django_openworkflow.states import ACTIVE, TERMINAL, RunStatus, StepKind, StepStatus
 from django_openworkflow.store import wait_writes
 from django_openworkflow.store.operations import (
     RunCompleted,
@@ -23,21 +23,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from django_openworkflow.store.operations import Lease
-    from django_openworkflow.store.turns import TurnRows
+    from django_openworkflow.store.operations import Lease, Operation
+    from django_openworkflow.store.turns import Locked, TurnRows
 
 
 def _completed(rows: TurnRows, operation: RunCompleted) -> None:
-    if rows[operation.lease].status != RunStatus.COMPLETED:
-        output = decode(operation.output)
-        _end(rows, operation.lease, RunStatus.COMPLETED, output=output, error=None)
+    output = decode(operation.output)
+    _end(rows, operation.lease, RunStatus.COMPLETED, output=output, error=None)
 
 
 def _failed(rows: TurnRows, operation: RunFailed) -> None:
     # The original resets started_at on failure. Source: its ``backend.ts``, failWorkflowRun.
     error = decode(operation.error)
-    failures = F("failures") + 1
-    _end(rows, operation.lease, RunStatus.FAILED, error=error, started_at=None, failures=failures)
+    _end(
+        rows,
+        operation.lease,
+        RunStatus.FAILED,
+        error=error,
+        started_at=None,
+        failures=F("failures") + 1,
+        released_by=operation.lease.worker_id,
+    )
 
 
 def _end(rows: TurnRows, lease: Lease, status: RunStatus, **columns: Any) -> None:
@@ -88,9 +94,33 @@ def wake_if_it_happened(rows: TurnRows, run_id: UUID) -> None:
 
 def _give_up(rows: TurnRows, lease: Lease, status: RunStatus, **columns: Any) -> None:
     rows.runs.filter(pk=lease.run_id).update(
-        status=status, worker_id=None, updated_at=clock.moment(), **columns
+        status=status,
+        worker_id=None,
+        released_by=lease.worker_id,
+        updated_at=clock.moment(),
+        **columns,
     )
     rows[lease].status, rows[lease].worker_id = status, None
+
+
+# --- once more ------------------------------------------------------------------------------------
+
+
+def is_repeated(operation: Operation, row: Locked) -> bool:
+    """Whether this claim has given its run up so before, and the reply was lost.
+
+    A completed run keeps its worker. All others name the claim that gave them up last, also when
+    another one holds them by now.
+    """
+    claim = operation.lease.worker_id
+    match operation:
+        case RunCompleted():
+            return row.status == RunStatus.COMPLETED and row.worker_id == claim
+        case RunFailed():
+            return row.status == RunStatus.FAILED and row.released_by == claim
+        case RunRescheduled() | RunParked() | RunReleased():
+            return row.status in ACTIVE and row.released_by == claim
+    return False
 
 
 WRITERS: Final[dict[type, Callable[[TurnRows, Any], Any]]] = {

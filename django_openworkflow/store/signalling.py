@@ -141,7 +141,10 @@ def _wake(using: str, run_ids: Sequence[UUID]) -> None:
 
 
 def take_buffered(using: str, wait: SignalWaitStarted) -> None:
-    """Give the oldest buffered signal to a wait that has just begun, under its run's lock."""
+    """Give the oldest buffered signal to a wait that has just begun, under its run's lock.
+
+    Nothing to one that has received its signal: the reply to its beginning may have been lost.
+    """
     buffered = BufferedSignal.objects.db_manager(using).filter(signal=wait.signal)
     features = connections[using].features
     first = (
@@ -149,9 +152,10 @@ def take_buffered(using: str, wait: SignalWaitStarted) -> None:
         .select_for_update(skip_locked=features.has_select_for_update_skip_locked)
         .first()
     )
-    if first is None:
+    deliveries = SignalDelivery._base_manager.using(using)
+    if first is None or deliveries.filter(step_attempt=wait.attempt_id).exists():
         return
-    SignalDelivery._base_manager.using(using).bulk_create(
+    deliveries.bulk_create(
         [
             SignalDelivery(
                 namespace_id=first.namespace_id,

@@ -23,7 +23,7 @@ from django_openworkflow.store.operations import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from django_openworkflow.store.operations import Lease
+    from django_openworkflow.store.operations import Lease, Operation
     from django_openworkflow.store.turns import TurnRows
 
 
@@ -45,7 +45,9 @@ def _started(rows: TurnRows, operation: StepStarted) -> None:
     if not operation.resumed:
         insert_attempt(rows, operation, operation.kind, has_undo=operation.has_undo)
         return
-    rows.attempts.filter(pk=operation.attempt_id, status=StepStatus.RUNNING).update(
+    # Not counted twice when this very claim has taken it over already.
+    running = rows.attempts.filter(pk=operation.attempt_id, status=StepStatus.RUNNING)
+    running.exclude(worker_id=operation.lease.worker_id).update(
         worker_id=operation.lease.worker_id,
         has_undo=operation.has_undo,
         interruptions=F("interruptions") + 1,
@@ -102,12 +104,23 @@ def keep_late_outcome(rows: TurnRows, operation: StepCompleted | StepFailed) -> 
         cleanups.start_late(rows.transitions, attempt)
 
 
+def is_recorded(rows: TurnRows, operation: Operation) -> bool:
+    """Whether this claim has recorded this very outcome of a step before."""
+    if not isinstance(operation, StepCompleted | StepFailed):
+        return False
+    ended = STEP_SUCCESSFUL if isinstance(operation, StepCompleted) else (StepStatus.FAILED,)
+    mine = rows.attempts.filter(pk=operation.attempt_id, worker_id=operation.lease.worker_id)
+    return mine.filter(workflow_run=operation.lease.run_id, status__in=ended).exists()
+
+
 def _signal_sent(rows: TurnRows, operation: SignalSent) -> list[str]:
     if not operation.resumed:
         insert_attempt(rows, operation, StepKind.SIGNAL_SEND)
     key = f"__signal:{operation.lease.run_id}:{operation.step_name}"
     # Another client delivers and completes in two transactions: it may have come half way.
     received = signalling.received_before(rows.using, operation.signal, key)
+    if received is None and _has_sent(rows, operation):
+        return []  # it reached nobody, and the reply was lost: who waits now was not meant
     if received is None:
         data = decode(operation.data)
         locked = set(rows.ids())
@@ -117,6 +130,11 @@ def _signal_sent(rows: TurnRows, operation: SignalSent) -> list[str]:
     ids = [str(run_id) for run_id in received]
     _finish(rows, operation, status=StepStatus.COMPLETED, output={"workflowRunIds": ids})
     return ids
+
+
+def _has_sent(rows: TurnRows, operation: SignalSent) -> bool:
+    ended = rows.attempts.filter(pk=operation.attempt_id, status__in=STEP_SUCCESSFUL)
+    return ended.exists()
 
 
 def _wait_timed_out(rows: TurnRows, operation: WaitTimedOut) -> Delivered | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from django.db import connections
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from django_openworkflow.store.operations import Lease
 
 
+# Of a row that was locked: id, status, worker_id, crashes, released_by.
+LockedColumns: TypeAlias = "tuple[UUID, str, str | None, int, str | None]"
+
+
 @dataclass(slots=True)
 class Locked:
     """A run's row under lock, kept in step with what the turn writes."""
@@ -29,6 +33,7 @@ class Locked:
     status: str
     worker_id: str | None
     crashes: int
+    released_by: str | None = None
 
     def held_by(self, lease: Lease) -> bool:
         """Whether the lease is still the owner's."""
@@ -62,11 +67,14 @@ class TurnRows:
     def lock(self, ids: set[UUID], *, wait: bool) -> None:
         """Lock runs in ascending id; without ``wait`` leave out those that somebody else holds."""
         rows = self._lock(ids, wait=wait)
-        self._locked = {pk: Locked(status, owner, crashes) for pk, status, owner, crashes in rows}
+        self._locked = {
+            pk: Locked(status, owner, crashes, released_by)
+            for pk, status, owner, crashes, released_by in rows
+        }
         self.now = clock.read(self.using)
 
-    def _lock(self, ids: set[UUID], *, wait: bool) -> Iterable[tuple[UUID, str, str | None, int]]:
-        """Yield the id, status, owner and crashes of the rows that were locked."""
+    def _lock(self, ids: set[UUID], *, wait: bool) -> Iterable[LockedColumns]:
+        """Yield the columns of the rows that were locked."""
         features = connections[self.using].features
         return (
             self.runs.filter(pk__in=sorted(ids))
@@ -75,7 +83,7 @@ class TurnRows:
                 no_key=features.has_select_for_no_key_update,
                 skip_locked=not wait and features.has_select_for_update_skip_locked,
             )
-            .values_list("pk", "status", "worker_id", "crashes")
+            .values_list("pk", "status", "worker_id", "crashes", "released_by")
         )
 
     def get(self, run_id: UUID) -> Locked | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django_openworkflow import clock, conf
 from django_openworkflow.durations import one_year_after
-from django_openworkflow.models import StepAttempt, WorkflowRun
+from django_openworkflow.models import WorkflowRun
 from django_openworkflow.states import StepKind
 from django_openworkflow.store import signalling
 from django_openworkflow.store.operations import ChildStarted, SignalWaitStarted, SleepStarted
@@ -67,7 +67,8 @@ def _child_started(rows: TurnRows, operation: ChildStarted) -> datetime:
         )
         WorkflowRun._base_manager.using(rows.using).bulk_create([child])
         child_id = operation.child_id
-    StepAttempt._base_manager.using(rows.using).filter(pk=operation.attempt_id).update(
+    unlinked = rows.attempts.filter(pk=operation.attempt_id, child_workflow_run__isnull=True)
+    unlinked.update(
         child_workflow_run_namespace_id=namespace,
         child_workflow_run_id=child_id,
         updated_at=clock.moment(),

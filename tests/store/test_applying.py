@@ -11,7 +11,7 @@ from django.db import IntegrityError
 
 from django_openworkflow import clock
 from django_openworkflow.identifiers import new_id
-from django_openworkflow.models import StepAttempt, WorkflowRun
+from django_openworkflow.models import BufferedSignal, SignalDelivery, StepAttempt, WorkflowRun
 from django_openworkflow.store.operations import (
     Lease,
     Operation,
@@ -33,7 +33,7 @@ from tests.engine.turns import (
     verdict,
     write,
 )
-from tests.factories import StepAttemptFactory
+from tests.factories import BufferedSignalFactory, StepAttemptFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -115,18 +115,7 @@ def test_one_lease_never_finishes_the_step_of_another_run() -> None:
 # --- once more ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "start",
-        "step-completed",
-        "step-failed",
-        "signal-sent",
-        "wait-timed-out",
-        "child",
-        "completed",
-    ],
-)
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_whose_reply_was_lost_can_be_issued_again(name: str) -> None:
     _, attempt, lease = held()
     operation = OPERATIONS[name](lease, attempt.pk)
@@ -137,15 +126,74 @@ def test_an_operation_whose_reply_was_lost_can_be_issued_again(name: str) -> Non
     assert rows(but="updated_at") == before
 
 
-@pytest.mark.parametrize("name", ["failed", "rescheduled", "parked", "released"])
-def test_giving_up_the_lease_twice_changes_nothing(name: str) -> None:
+@pytest.mark.parametrize("last", ["completed", "failed", "rescheduled", "parked", "released"])
+def test_a_step_and_the_end_of_its_pass_can_be_issued_again_together(last: str) -> None:
     _, attempt, lease = held()
-    operation = OPERATIONS[name](lease, attempt.pk)
-    assert verdict(operation) is Verdict.ACCEPTED
+    StepAttempt.objects.filter(pk=attempt.pk).update(worker_id=lease.worker_id)
+    pair = [OPERATIONS[name](lease, attempt.pk) for name in ("step-completed", last)]
+    assert [receipt.verdict for receipt in write(*pair)] == [Verdict.ACCEPTED] * 2
     before = rows()
 
-    assert verdict(operation) is Verdict.LOST
+    assert [receipt.verdict for receipt in write(*pair)] == [Verdict.ACCEPTED] * 2
     assert rows() == before
+
+
+@pytest.mark.parametrize("name", ["rescheduled", "parked", "released"])
+def test_what_gave_up_the_lease_is_recognized_when_another_claim_holds_the_run(name: str) -> None:
+    run, attempt, lease = held()
+    operation = OPERATIONS[name](lease, attempt.pk)
+    write(operation)
+    another = {"status": "running", "worker_id": "another:claim"}
+    WorkflowRun.objects.filter(pk=run.pk).update(**another)
+    before = rows()
+
+    assert verdict(operation) is Verdict.ACCEPTED
+    assert verdict(OPERATIONS["step-completed"](lease, attempt.pk)) is Verdict.LOST
+    assert verdict(OPERATIONS["start"](lease, attempt.pk)) is Verdict.LOST
+    assert rows() == before
+
+
+@pytest.mark.parametrize("name", ["completed", "failed"])
+def test_an_end_after_the_lease_was_given_up_is_no_repetition(name: str) -> None:
+    """A drain has released the run although its step was in flight; then the step comes home."""
+    _, attempt, lease = held()
+    write(OPERATIONS["released"](lease, attempt.pk))
+    before = rows()
+
+    assert verdict(OPERATIONS["step-completed"](lease, attempt.pk)) is Verdict.LOST
+    assert verdict(OPERATIONS[name](lease, attempt.pk)) is Verdict.LOST
+    assert rows() == before
+
+
+def test_a_step_taken_over_is_counted_as_interrupted_once() -> None:
+    _, attempt, lease = held()
+    StepAttempt.objects.filter(pk=attempt.pk).update(worker_id="dead:claim")
+    for _ in range(2):
+        assert verdict(OPERATIONS["resume"](lease, attempt.pk)) is Verdict.ACCEPTED
+    attempt.refresh_from_db()
+
+    assert (attempt.worker_id, attempt.interruptions) == (lease.worker_id, 1)
+
+
+def test_a_signal_sent_to_nobody_is_not_sent_again_to_who_waits_by_then() -> None:
+    _, attempt, lease = held()
+    operation = OPERATIONS["signal-sent"](lease, attempt.pk)
+    (first,) = write(operation)
+    StepAttemptFactory.create(signal_wait=True)
+
+    assert (first.value, write(operation)[0].value) == ([], [])
+    assert not SignalDelivery.objects.exists()
+
+
+def test_a_wait_takes_one_buffered_signal_however_often_it_begins() -> None:
+    _, attempt, lease = held()
+    kept = [BufferedSignalFactory.create(data=number) for number in range(2)]
+    operation = OPERATIONS["wait"](lease, attempt.pk)
+    for _ in range(2):
+        assert verdict(operation) is Verdict.ACCEPTED
+
+    assert SignalDelivery.objects.get().data == 0
+    assert BufferedSignal.objects.get() == kept[1]
 
 
 def test_the_first_outcome_of_an_attempt_is_kept() -> None:

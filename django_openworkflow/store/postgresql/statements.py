@@ -62,7 +62,7 @@ SELECT set_config('enable_sort', %(sort)s, true), set_config('jit', %(jit)s, tru
 """
 
 LOCK: Final = statement("""
-SELECT run.id, run.status, run.worker_id, run.crashes
+SELECT run.id, run.status, run.worker_id, run.crashes, run.released_by
   FROM {run} AS run
  WHERE run.id = ANY(%(ids)b::uuid[])
  ORDER BY run.id
@@ -71,8 +71,9 @@ SELECT run.id, run.status, run.worker_id, run.crashes
 LOCK_AND_WAIT: Final = LOCK.replace(" SKIP LOCKED", "")
 CLOCK: Final = statement("SELECT {now}").plain
 
-# Locks like ``LOCK``, in no order, for it never waits, and notes whether every lease holds. A run without a worker's name here is a
-# parent: it must be locked, whatever its state. From here on nothing but nested loops is wanted.
+# Locks like ``LOCK``, in no order, for it never waits, and notes whether every lease holds. A run
+# without a worker's name here is a parent: it must be locked, whatever its state. From here on
+# nothing but nested loops is wanted.
 FENCE: Final = statement("""
 WITH held AS MATERIALIZED (
     SELECT run.id, run.status, run.worker_id, run.crashes
@@ -123,13 +124,15 @@ SELECT given.id, given.run_id, given.step_name, given.kind, given.worker_id, giv
    AND step.workflow_run_id = excluded.workflow_run_id
 """)
 
+# Not counted twice when this very claim has taken it over already.
 RESUME: Final = statement("""
 UPDATE {step} AS step
    SET worker_id = given.worker_id, has_undo = given.has_undo,
        interruptions = step.interruptions + 1, started_at = {now}, updated_at = {now}
   FROM unnest(%(ids)b::uuid[], %(worker_ids)b::text[], %(has_undos)b::bool[])
        AS given (id, worker_id, has_undo)
- WHERE step.id = given.id AND step.status = 'running' AND {fence}
+ WHERE step.id = given.id AND step.status = 'running'
+   AND step.worker_id IS DISTINCT FROM given.worker_id AND {fence}
 """)
 
 END: Final = statement("""
@@ -155,7 +158,8 @@ UPDATE {run} AS run
 
 RESCHEDULE: Final = statement("""
 UPDATE {run} AS run
-   SET status = 'pending', worker_id = NULL, started_at = NULL, updated_at = {now},
+   SET status = 'pending', worker_id = NULL, released_by = run.worker_id, started_at = NULL,
+       updated_at = {now},
        available_at = LEAST({now} + given.delay, given.wake_at),
        error = given.error::jsonb, failures = run.failures + given.failures
   FROM unnest(%(ids)b::uuid[], %(errors)b::text[], %(delays)b::interval[],
@@ -166,13 +170,15 @@ UPDATE {run} AS run
 
 RELEASE: Final = statement("""
 UPDATE {run} AS run
-   SET status = 'running', worker_id = NULL, available_at = {now}, updated_at = {now}
+   SET status = 'running', worker_id = NULL, released_by = run.worker_id, available_at = {now},
+       updated_at = {now}
  WHERE run.id = ANY(%(ids)b::uuid[]) AND {fence}
 """)
 
 PARK: Final = statement("""
 UPDATE {run} AS run
-   SET status = 'running', worker_id = NULL, available_at = given.wake_at, updated_at = {now}
+   SET status = 'running', worker_id = NULL, released_by = run.worker_id,
+       available_at = given.wake_at, updated_at = {now}
   FROM unnest(%(ids)b::uuid[], %(wake_ats)b::timestamptz[]) AS given (id, wake_at)
  WHERE run.id = given.id AND {fence}
 """)
@@ -229,7 +235,7 @@ FAIL: Final = statement(f"""
 {_CLOSE_AND_WAKE}
 UPDATE {{run}} AS run
    SET status = 'failed', error = given.error::jsonb, available_at = NULL, worker_id = NULL,
-       started_at = NULL, failures = run.failures + 1, finished_at = {{now}}, updated_at = {{now}}
+       released_by = run.worker_id, started_at = NULL, failures = run.failures + 1, finished_at = {{now}}, updated_at = {{now}}
   FROM unnest(%(ids)b::uuid[], %(payloads)b::text[]) AS given (id, error)
  WHERE run.id = given.id AND {{fence}}
 """)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from django_openworkflow.store.base import ClaimRequest
     from django_openworkflow.store.batches import Batch
     from django_openworkflow.store.operations import Attempt, ClaimedRun, Lease, Operation
+    from django_openworkflow.store.turns import LockedColumns
 
 
 class PostgresqlStore(Store):
@@ -97,7 +98,7 @@ class PostgresqlStore(Store):
 class _Rows(BatchedRows):
     """The rows of a turn that is taken step by step."""
 
-    def _lock(self, ids: set[UUID], *, wait: bool) -> Iterable[tuple[UUID, str, str | None, int]]:
+    def _lock(self, ids: set[UUID], *, wait: bool) -> Iterable[LockedColumns]:
         sql = statements.LOCK_AND_WAIT if wait else statements.LOCK
         return _fetch(self.using, sql, {"ids": list(ids)})
 
