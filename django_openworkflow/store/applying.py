@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from django_openworkflow.store.operations import Lease, Operation
-    from django_openworkflow.store.turns import Locked, TurnRows
+    from django_openworkflow.store.turns import TurnRows
 
 _WRITERS: Final[dict[type, Callable[[TurnRows, Any], Any]]] = {
     **step_writes.WRITERS,

@@ -30,6 +30,7 @@ _OWNER: Final = {RUNS: "id", ATTEMPTS: "workflow_run_id", DELIVERIES: "workflow_
 
 _LOCKS: Final = re.compile(r"\bFOR (?:NO KEY )?UPDATE\b")
 _TABLE: Final = re.compile(r'\b(?:FROM|UPDATE|INTO)\s+"?(\w+)"?')
+_WRITES_AS_WELL: Final = re.compile(r"\bAS \(\s*UPDATE\b")
 _WRITES: Final = re.compile(r"\s*(?:UPDATE|INSERT|DELETE)\b")
 
 
@@ -77,9 +78,24 @@ class Recorder:
             transaction.set_rollback(True)
 
     def _wrapper(self, execute: Callable[..., Any], sql: str, params: Any, *args: Any) -> Any:
+        if self._asks:
+            return execute(sql, params, *args)
+        if _LOCKS.search(sql) and _WRITES_AS_WELL.search(sql):
+            return self._note_what_it_takes(lambda: execute(sql, params, *args))
         result = execute(sql, params, *args)
-        if not self._asks:
-            self._look(sql, params)
+        self._look(sql, params)
+        return result
+
+    def _note_what_it_takes(self, execute: Callable[[], Any]) -> Any:
+        """Note the runs that a statement locks, without waiting, and writes at once."""
+        self._asks = True
+        try:
+            before = _places()[RUNS]
+            result = execute()
+            after = _places()[RUNS]
+        finally:
+            self._asks = False
+        self.record.holds(RUNS).extend(row for row in after if before.get(row) != after[row])
         return result
 
     def _look(self, sql: str, params: Any) -> None:

@@ -235,7 +235,8 @@ FAIL: Final = statement(f"""
 {_CLOSE_AND_WAKE}
 UPDATE {{run}} AS run
    SET status = 'failed', error = given.error::jsonb, available_at = NULL, worker_id = NULL,
-       released_by = run.worker_id, started_at = NULL, failures = run.failures + 1, finished_at = {{now}}, updated_at = {{now}}
+       released_by = run.worker_id, started_at = NULL, failures = run.failures + 1,
+       finished_at = {{now}}, updated_at = {{now}}
   FROM unnest(%(ids)b::uuid[], %(payloads)b::text[]) AS given (id, error)
  WHERE run.id = given.id AND {{fence}}
 """)
