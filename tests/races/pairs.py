@@ -154,9 +154,7 @@ def _start_child(stage: Stage) -> Verdict:
 
 def _reschedule(stage: Stage) -> Verdict:
     delay, lease = timedelta(minutes=10), stage.parent.lease
-    return submit_once(
-        ops.RunRescheduled(lease=lease, error=_ERROR, delay=delay, is_failure=True)
-    )
+    return submit_once(ops.RunRescheduled(lease=lease, error=_ERROR, delay=delay, is_failure=True))
 
 
 def _release(stage: Stage) -> Verdict:
@@ -272,9 +270,7 @@ class PairPlay:
     def _halted(self, step: int, *, is_swapped: bool) -> bool:
         stage = Stage.build()
         one, other = (self._other, self._one) if is_swapped else (self._one, self._other)
-        ends = halted(
-            self._first, lambda: one(stage), self._second, lambda: other(stage), step
-        )
+        ends = halted(self._first, lambda: one(stage), self._second, lambda: other(stage), step)
         if ends is None:
             empty_tables()
             return False

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from collections.abc import Sequence
 from typing import Any
-=======
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
->>>>>>> 43adf71 (A claim that gives its run up leaves its name: operations issued again are recognized, whatever their kind)
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection, connections
@@ -19,12 +11,7 @@ from django.db import IntegrityError, OperationalError, connection, connections
 from django_openworkflow import Step, workflow
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.registry import registry
-<<<<<<< HEAD
 from django_openworkflow.store.base import ClaimRequest, Store, TurnResult
-=======
-from django_openworkflow.signals import run_completed, run_failed
-from django_openworkflow.store.base import ClaimRequest, Store
->>>>>>> 43adf71 (A claim that gives its run up leaves its name: operations issued again are recognized, whatever their kind)
 from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import (
     Operation,
@@ -41,81 +28,6 @@ from tests.races.rivals import held_open, requires_row_locks, rivals
 from tests.worker.ledgers import Pause, WatchedStore, broken_once, callers, start_of
 from tests.worker.workers import PATIENCE_SECONDS, wait_until, work_until_idle
 
-<<<<<<< HEAD
-=======
-if TYPE_CHECKING:
-    from django.dispatch import Signal
-
-
-class WatchedStore(Store):
-    """The real store, which notes its turns and can be made to wait or to fail around one."""
-
-    def __init__(self, using: str) -> None:
-        super().__init__(using)
-        self.turns: list[int] = []
-        self.before: Callable[[], None] = lambda: None
-        self.after: Callable[[], None] = lambda: None
-
-    def apply(self, operations: Sequence[Operation], *, wait: bool = False) -> list[Receipt]:
-        self.turns.append(len(operations))
-        self.before()
-        receipts = super().apply(operations, wait=wait)
-        self.after()
-        return receipts
-
-
-class Callers:
-    """Threads that submit to one ledger."""
-
-    def __init__(self, ledger: GroupLedger, pool: ThreadPoolExecutor) -> None:
-        self.ledger = ledger
-        self._pool = pool
-        self._about_to: list[object] = []
-        self._futures: list[Future[Receipt]] = []
-
-    def submit(self, *operations: Operation) -> Future[Receipt]:
-        """Submit in a thread of its own."""
-
-        def call() -> Receipt:
-            self._about_to.append(operations)
-            return self.ledger.submit(*operations)
-
-        self._futures.append(self._pool.submit(call))
-        return self._futures[-1]
-
-    def wait_until_all_submit(self) -> None:
-        """Return once every thread is at the ledger's door."""
-        wait_until(lambda: len(self._about_to) == len(self._futures), "all threads")
-
-
-@contextmanager
-def callers(store: Store, *, lease_seconds: float = 30) -> Iterator[Callers]:
-    """Give a ledger with many threads in front of it."""
-    ledger = GroupLedger(store, lease_seconds=lease_seconds)
-    with ThreadPoolExecutor(16) as pool:
-        yield Callers(ledger, pool)
-    ledger.close()
-
-
-class Pause:
-    """Holds the first turn until it may go on."""
-
-    def __init__(self, store: WatchedStore) -> None:
-        self.is_reached = threading.Event()
-        self.may_go_on = threading.Event()
-        store.before = self._hold
-
-    def _hold(self) -> None:
-        self.is_reached.set()
-        assert self.may_go_on.wait(PATIENCE_SECONDS)
-
-
-def start_of(run: WorkflowRun) -> Operation:
-    """Return an operation that starts a step of a held run."""
-    return OPERATIONS["start"](lease_of(run), run.pk)
-
-
->>>>>>> 43adf71 (A claim that gives its run up leaves its name: operations issued again are recognized, whatever their kind)
 # --- group commit -------------------------------------------------------------------------------
 
 
@@ -290,52 +202,3 @@ def test_a_database_that_stays_away_is_never_blamed_on_the_run(fails_at: type[An
     assert not StepAttempt.objects.filter(status="failed").exists()
     wait_until(lambda: work_until_idle().executed, "the take-over")
     assert handle.result(timeout=0) == "done"
-
-
-@pytest.mark.parametrize(
-    ("ending", "signal"), [("completed", run_completed), ("failed", run_failed)]
-)
-def test_an_end_whose_reply_is_lost_is_announced_once(ending: str, signal: Signal) -> None:
-    """Every reply of the store is lost once: each operation is committed, and issued again."""
-
-    @workflow("ending")
-    def ends(step: Step) -> str:
-        step.run("works", lambda: "done")
-        if ending == "failed":
-            raise ValueError(ending)
-        return "done"
-
-    heard: list[WorkflowRun] = []
-
-    def listen(run: WorkflowRun, **_facts: object) -> None:
-        heard.append(run)
-
-    signal.connect(listen)
-    handle = ends.start()
-    store = WatchedStore("default")
-    store.after = LosesEveryOther()
-    ledger = GroupLedger(store, lease_seconds=PATIENCE_SECONDS)
-    request = ClaimRequest(
-        worker_name="w", limit=1, lease_seconds=60, workflows=registry.claimable()
-    )
-    (executor,) = executors_of(store, store.claim(request), ledger)
-    executor.execute()
-    ledger.close()
-    signal.disconnect(listen)
-
-    assert handle.status == ending
-    assert [run.pk for run in heard] == [handle.id]
-    assert len(store.turns) == 6  # start, result and end: each twice
-
-
-class LosesEveryOther:
-    """Raises what a commit raises whose reply does not come, at every other call."""
-
-    def __init__(self) -> None:
-        self._calls = 0
-
-    def __call__(self) -> None:
-        self._calls += 1
-        if self._calls % 2:
-            message = "server closed the connection unexpectedly"
-            raise OperationalError(message)
