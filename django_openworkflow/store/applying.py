@@ -16,7 +16,6 @@ from django_openworkflow.store.operations import (
     StepFailed,
     Verdict,
 )
-from django_openworkflow.transactions import write_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,11 +48,10 @@ class Turn:
         self._receivers: dict[int, set[UUID]] = {}
 
     def write(self) -> list[Receipt]:
-        """Apply all operations; return a receipt for each, in order."""
-        with write_transaction(self._using):
-            self._rows.lock(self._wanted(), wait=self._wait)
-            receipts = [self._apply(operation) for operation in self._operations]
-            self._finish()
+        """Apply all operations in the open transaction; return a receipt for each, in order."""
+        self._rows.lock(self._wanted(), wait=self._wait)
+        receipts = [self._apply(operation) for operation in self._operations]
+        self._finish()
         return receipts
 
     def _wanted(self) -> set[UUID]:

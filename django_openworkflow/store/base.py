@@ -68,6 +68,11 @@ class ClaimRequest:
     workflows: Collection[tuple[str, str | None]]
     queues: Sequence[str] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is any run that it could be answered with."""
+        return self.limit > 0 and bool(self.workflows)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnResult:
@@ -113,16 +118,19 @@ class Store:
         that still names a worker is taken over from a crash; one that has crashed too often is left
         to the sweep. Source: the original's ``claimWorkflowRun``, for the columns written.
         """
-        if request.limit < 1 or not request.workflows:
+        if not request.is_open:
             return []
-        worker_id = f"{request.worker_name}:{uuid4()}"
         with write_transaction(self.using):
-            ids = self._pick(request, now)
-            if not ids:
-                return []
-            self._take(ids, worker_id, timedelta(seconds=request.lease_seconds), now)
-            claimed_at = now or clock.read(self.using)
-            rows = {row["pk"]: row for row in self._by_id(ids).values(*_CLAIMED)}
+            return self._claim(request, now)
+
+    def _claim(self, request: ClaimRequest, now: datetime | None) -> list[ClaimedRun]:
+        worker_id = f"{request.worker_name}:{uuid4()}"
+        ids = self._pick(request, now)
+        if not ids:
+            return []
+        self._take(ids, worker_id, timedelta(seconds=request.lease_seconds), now)
+        claimed_at = now or clock.read(self.using)
+        rows = {row["pk"]: row for row in self._by_id(ids).values(*_CLAIMED)}
         return [_claimed_run(rows[pk], worker_id, claimed_at) for pk in ids]
 
     def _pick(self, request: ClaimRequest, now: datetime | None) -> list[UUID]:
@@ -200,9 +208,9 @@ class Store:
         """
         wanted = list(leases)
         with write_transaction(self.using):
-            receipts = self.apply(operations) if operations else []
-            verdicts = self.extend(wanted, lease_seconds, now=now) if wanted else {}
-            claimed = self.claim(claim, now=now) if claim is not None else []
+            receipts = self._apply(operations, wait=False) if operations else []
+            verdicts = self._extend(wanted, lease_seconds, now) if wanted else {}
+            claimed = self._claim(claim, now) if claim is not None and claim.is_open else []
             resumed = {run.lease.run_id for run in claimed if not run.is_first}
             originals = {run.cleanup_of_id for run in claimed if run.cleanup_of_id is not None}
             histories = self.load_history(resumed | originals) if resumed | originals else {}
@@ -212,6 +220,10 @@ class Store:
 
     def apply(self, operations: Sequence[Operation], *, wait: bool = False) -> list[Receipt]:
         """Write the operations of many runs in one transaction; see ``Turn``."""
+        with write_transaction(self.using):
+            return self._apply(operations, wait=wait)
+
+    def _apply(self, operations: Sequence[Operation], *, wait: bool) -> list[Receipt]:
         return Turn(TurnRows(self.using), operations, wait=wait).write()
 
     def load_history(self, run_ids: Collection[UUID]) -> dict[UUID, list[Attempt]]:
@@ -233,21 +245,25 @@ class Store:
 
         ``BUSY``: held, but somebody has locked the row, so it was not extended this time.
         """
-        wanted = list(leases)
-        ids = {lease.run_id for lease in wanted}
         with write_transaction(self.using):
-            locked = set(dict(self.runs.lock_runs(ids, skip_locked=True)))
-            rows = self._by_id(ids).values_list("pk", "worker_id", "status")
-            owners = {pk: (owner, status) for pk, owner, status in rows}
-            kept = {
-                lease
-                for lease in wanted
-                if owners.get(lease.run_id) == (lease.worker_id, RunStatus.RUNNING)
-            }
-            self._by_id(locked & {lease.run_id for lease in kept}).update(
-                available_at=clock.moment(now, plus=timedelta(seconds=lease_seconds)),
-                updated_at=clock.moment(now),
-            )
+            return self._extend(list(leases), lease_seconds, now)
+
+    def _extend(
+        self, wanted: Sequence[Lease], lease_seconds: float, now: datetime | None
+    ) -> dict[Lease, Verdict]:
+        ids = {lease.run_id for lease in wanted}
+        locked = set(dict(self.runs.lock_runs(ids, skip_locked=True)))
+        rows = self._by_id(ids).values_list("pk", "worker_id", "status")
+        owners = {pk: (owner, status) for pk, owner, status in rows}
+        kept = {
+            lease.run_id
+            for lease in wanted
+            if owners.get(lease.run_id) == (lease.worker_id, RunStatus.RUNNING)
+        }
+        self._by_id(locked & kept).update(
+            available_at=clock.moment(now, plus=timedelta(seconds=lease_seconds)),
+            updated_at=clock.moment(now),
+        )
         return {
             lease: verdict_of_lease(
                 lease, *owners.get(lease.run_id, (None, None)), locked=lease.run_id in locked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django_openworkflow.store.applying import Turn
 from django_openworkflow.store.batches import Batch, resume_at_of
@@ -10,9 +10,26 @@ from django_openworkflow.store.operations import SleepStarted
 from django_openworkflow.store.turns import TurnRows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from django_openworkflow.states import RunStatus
     from django_openworkflow.store.operations import Operation
+
+
+# Between a name and a version in an entry of ``known_names``; no name holds this character.
+VERSION_MARK: Final = "\x01"
+
+
+def known_names(workflows: Iterable[tuple[str, str | None]]) -> list[str]:
+    """Return what the name and the version of a run, put together, must be among."""
+    return [
+        name if version is None else f"{name}{VERSION_MARK}{version}" for name, version in workflows
+    ]
+
+
+def closing_error(status: RunStatus) -> str:
+    """Return the error of a wait that ends with its run."""
+    return f'{{"message":"The workflow run ended as {status} before this step did"}}'
 
 
 class BatchedRows(TurnRows):

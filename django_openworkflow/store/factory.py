@@ -22,4 +22,8 @@ def store_for(using: str) -> Store:
         from django_openworkflow.store.postgresql.store import PostgresqlStore
 
         return PostgresqlStore(using)
+    if vendor == "sqlite":
+        from django_openworkflow.store.sqlite.store import SqliteStore
+
+        return SqliteStore(using)
     return Store(using)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # of a level is asked for by itself, because EXISTS may be turned into a join that reads them all.
 # MIN and MAX are spelled as the first row in the order of the whole index, because without
 # statistics the planner may rather read all rows for them.
-_LEVELS: Final = """
+LEVELS: Final = """
 WITH RECURSIVE queues (queue) AS (
     SELECT (SELECT run.queue
               FROM {table} AS run
@@ -89,10 +89,17 @@ def due_levels(
     query = WorkflowRun._base_manager.using(using).all().query
     moment: Any = clock.moment(now)
     now_sql, now_params = query.get_compiler(using).compile(moment.resolve_expression(query))
-    sql = _LEVELS.format(table=connection.ops.quote_name(query.get_meta().db_table), now=now_sql)
+    sql = LEVELS.format(table=connection.ops.quote_name(query.get_meta().db_table), now=now_sql)
     with connection.cursor() as cursor:
         cursor.execute(sql, [conf.namespace()] * _NAMESPACES + list(now_params))
         found = cursor.fetchall()
+    return grouped(found, queues)
+
+
+def grouped(
+    found: Sequence[tuple[int, str]], queues: Sequence[str] | None
+) -> list[tuple[int, list[str]]]:
+    """Return the priorities, highest first, each with those of its queues that are wanted."""
     rows = sorted(
         ((priority, queue) for priority, queue in found if queues is None or queue in queues),
         key=lambda row: (-row[0], row[1]),

@@ -12,9 +12,6 @@ from typing import Final
 
 from django_openworkflow.store.postgresql.statements import statement
 
-# How an entry of ``known`` is made from a name and a version; no name holds this character.
-VERSION_MARK: Final = "\x01"
-
 _ACTIVE: Final = "r.namespace_id = %(ns)s AND r.status IN ('pending', 'running', 'sleeping')"
 _FIRST: Final = "ORDER BY r.namespace_id, r.queue, r.priority DESC, r.available_at, r.id LIMIT 1"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from django_openworkflow import clock, conf
+from django_openworkflow.states import RunStatus
+from django_openworkflow.store.batched import VERSION_MARK, closing_error, known_names
 from django_openworkflow.store.postgresql import statements
-from django_openworkflow.store.postgresql.claiming import VERSION_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 Parameters = dict[str, Any]
 Written = tuple["Statement", Parameters]
-
-_CLOSING_ERROR: Final = '{{"message":"The workflow run ended as {} before this step did"}}'
-_CLOSING: Final = {name: _CLOSING_ERROR.format(name) for name in ("completed", "failed")}
 
 
 def moment(now: datetime | None = None) -> Parameters:
@@ -108,9 +106,9 @@ def _given_up(batch: Batch, clocked: Parameters) -> Iterator[Written]:
 
 
 def _ended(batch: Batch, clocked: Parameters) -> Iterator[Written]:
-    for name, statement, ended in (
-        ("completed", statements.COMPLETE, batch.completed),
-        ("failed", statements.FAIL, batch.failed),
+    for status, statement, ended in (
+        (RunStatus.COMPLETED, statements.COMPLETE, batch.completed),
+        (RunStatus.FAILED, statements.FAIL, batch.failed),
     ):
         if ended:
             yield (
@@ -118,7 +116,7 @@ def _ended(batch: Batch, clocked: Parameters) -> Iterator[Written]:
                 {
                     "ids": list(ended),
                     "payloads": list(ended.values()),
-                    "closing_error": _CLOSING[name],
+                    "closing_error": closing_error(status),
                     **clocked,
                 },
             )
@@ -131,7 +129,7 @@ def claiming(request: ClaimRequest, now: datetime | None) -> Parameters:
     return {
         "ns": conf.namespace(),
         "queues": None if request.queues is None else list(request.queues),
-        "known": [_known(name, version) for name, version in request.workflows],
+        "known": known_names(request.workflows),
         "mark": VERSION_MARK,
         "most_crashes": conf.get_settings().MAX_CRASHES - 1,
         "limit": request.limit,
@@ -139,10 +137,6 @@ def claiming(request: ClaimRequest, now: datetime | None) -> Parameters:
         "lease": timedelta(seconds=request.lease_seconds),
         **moment(now),
     }
-
-
-def _known(name: str, version: str | None) -> str:
-    return name if version is None else f"{name}{VERSION_MARK}{version}"
 
 
 def extending(leases: Sequence[Lease], lease_seconds: float, now: datetime | None) -> Parameters:

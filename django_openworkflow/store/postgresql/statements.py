@@ -42,8 +42,9 @@ def statement(sql: str) -> Statement:
 # of a table that has just begun to grow is worthless, and it keeps the plans that it makes from it:
 # only look-ups by key, and walks in the order of an index, cost the same at any size.
 PREPARE: Final = """
-SELECT set_config('synchronous_commit', CASE WHEN %(is_relaxed)s THEN 'off'
-                                             ELSE current_setting('synchronous_commit') END, true),
+SELECT set_config('synchronous_commit',
+                  CASE WHEN %(is_relaxed)s::bool THEN 'off'
+                       ELSE current_setting('synchronous_commit') END, true),
        set_config('enable_seqscan', 'off', true),
        set_config('enable_bitmapscan', 'off', true),
        set_config('enable_mergejoin', 'off', true),
@@ -202,15 +203,20 @@ UPDATE {run} AS run
               ELSE false END)
 """)
 
-# A run that ends closes what only waited, which parallel code may leave behind, and wakes its
-# parent, if that is parked: no row that this statement ends itself.
+# A run that ends closes what only waited, which parallel code may leave behind, but for waits that
+# have a signal coming from another client: it locks waits first and runs last. And the run wakes
+# its parent, if that is parked: no row that this statement ends itself.
 _CLOSE_AND_WAKE: Final = """
 WITH closed AS (
     UPDATE {step} AS step
        SET status = 'failed', error = %(closing_error)s::jsonb, finished_at = {now},
            updated_at = {now}, superseded_at = {now}
-     WHERE step.workflow_run_id = ANY(%(ids)b::uuid[]) AND step.status = 'running'
-       AND step.kind IN ('sleep', 'workflow', 'signal-send', 'signal-wait') AND {fence}
+     WHERE step.id = ANY(ARRAY(
+               SELECT wait.id FROM {step} AS wait
+                WHERE wait.workflow_run_id = ANY(%(ids)b::uuid[]) AND wait.status = 'running'
+                  AND wait.kind IN ('sleep', 'workflow', 'signal-send', 'signal-wait')
+                  AND {fence}
+                  FOR NO KEY UPDATE SKIP LOCKED))
 ), woken AS (
     UPDATE {run} AS run
        SET available_at = {now}, updated_at = {now}

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
+from django_openworkflow.store import found as reading
 from django_openworkflow.store.base import Store, TurnResult
 from django_openworkflow.store.batched import BatchedRows, BatchedTurn
 from django_openworkflow.store.operations import Receipt, StepStarted, Verdict
-from django_openworkflow.store.postgresql import rows, statements
+from django_openworkflow.store.postgresql import statements
 from django_openworkflow.store.postgresql.assuming import Assumption, assume
 from django_openworkflow.store.postgresql.claiming import CLAIM
 from django_openworkflow.store.postgresql.parameters import (
@@ -26,7 +27,6 @@ from django_openworkflow.store.postgresql.parameters import (
     written,
 )
 from django_openworkflow.store.postgresql.trips import Trip, is_ready
-from django_openworkflow.transactions import write_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -62,36 +62,31 @@ class PostgresqlStore(Store):
             operations, claim=claim, leases=wanted, lease_seconds=lease_seconds, now=now
         )
 
-    def apply(self, operations: Sequence[Operation], *, wait: bool = False) -> list[Receipt]:
-        """See ``Store.apply``."""
-        return BatchedTurn(_Rows(self.using), operations, wait=wait).write()
-
     def claim(self, request: ClaimRequest, *, now: datetime | None = None) -> list[ClaimedRun]:
         """See ``Store.claim``."""
-        if request.limit < 1 or not request.workflows:
-            return []
-        if is_ready(connections[self.using]):
-            return self.take_turn((), claim=request, now=now).claimed
+        return self.take_turn((), claim=request, now=now).claimed
+
+    def _apply(self, operations: Sequence[Operation], *, wait: bool) -> list[Receipt]:
+        return BatchedTurn(_Rows(self.using), operations, wait=wait).write()
+
+    def _claim(self, request: ClaimRequest, now: datetime | None) -> list[ClaimedRun]:
         parameters = claiming(request, now)
         ((sort, jit, *_),) = _fetch(self.using, statements.HOLD_PLANNER, {})
         found = _fetch(self.using, CLAIM.plain, parameters)
         _fetch(self.using, statements.RELEASE_PLANNER, {"sort": sort, "jit": jit})
-        return rows.claimed_runs(found, parameters["worker_id"])
+        return reading.claimed_runs(found, parameters["worker_id"])
 
-    def extend(
-        self, leases: Iterable[Lease], lease_seconds: float, *, now: datetime | None = None
+    def _extend(
+        self, wanted: Sequence[Lease], lease_seconds: float, now: datetime | None
     ) -> dict[Lease, Verdict]:
-        """See ``Store.extend``."""
-        wanted = list(leases)
-        with write_transaction(self.using):
-            parameters = extending(wanted, lease_seconds, now)
-            return rows.verdicts(wanted, _fetch(self.using, statements.EXTEND, parameters))
+        parameters = extending(wanted, lease_seconds, now)
+        return reading.verdicts(wanted, _fetch(self.using, statements.EXTEND, parameters))
 
     def load_history(self, run_ids: Collection[UUID]) -> dict[UUID, list[Attempt]]:
         """See ``Store.load_history``."""
         found: dict[UUID, list[Attempt]] = {run_id: [] for run_id in run_ids}
         parameters = history_of(run_ids)
-        rows.add_attempts(found, _fetch(self.using, statements.HISTORY, parameters))
+        reading.add_attempts(found, _fetch(self.using, statements.HISTORY, parameters))
         return found
 
 
@@ -127,7 +122,7 @@ class _OneTrip:
         self, claim: ClaimRequest | None, leases: Sequence[Lease], lease_seconds: float
     ) -> TurnResult | None:
         """Write, extend and claim; None, and nothing was written, if the assumption was wrong."""
-        if claim is not None and (claim.limit < 1 or not claim.workflows):
+        if claim is not None and not claim.is_open:
             claim = None
         is_relaxed = claim is None and all(type(each) is StepStarted for each in self._operations)
         self._trip.add(statements.PREPARE, {"is_relaxed": is_relaxed})
@@ -144,14 +139,14 @@ class _OneTrip:
             receipts=[Receipt(verdict=Verdict.ACCEPTED, at=at)] * len(self._operations)
         )
         if extended is not None:
-            result.verdicts.update(rows.verdicts(leases, found[extended]))
+            result.verdicts.update(reading.verdicts(leases, found[extended]))
         if claimed is not None:
             place, worker_id = claimed
-            result.claimed.extend(rows.claimed_runs(found[place], worker_id))
+            result.claimed.extend(reading.claimed_runs(found[place], worker_id))
             result.histories.update(
                 {run.lease.run_id: [] for run in result.claimed if not run.is_first}
             )
-            rows.add_attempts(result.histories, found[place + 1])
+            reading.add_attempts(result.histories, found[place + 1])
         return result
 
     def _extend(self, leases: Sequence[Lease], lease_seconds: float) -> int | None:

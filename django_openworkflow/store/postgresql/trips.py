@@ -1,21 +1,41 @@
 """One trip to the server for a whole transaction, on the connection that Django holds.
 
-Statements are sent in psycopg's pipeline mode, without waiting for the reply to each.
+All statements leave in one packet and all replies come back in one, in libpq's pipeline mode. That
+is done here and not by psycopg's own ``pipeline()``, which sends statement by statement: then the
+server and this process wake each other for every one of them.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
-from psycopg import Cursor
-from psycopg.pq import TransactionStatus
+from psycopg import errors
+from psycopg.adapt import Transformer
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.waiting import Ready, Wait
+
+from django_openworkflow.store.postgresql.wire import query
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from django.db.backends.base.base import BaseDatabaseWrapper
     from psycopg import Connection
+    from psycopg.pq.abc import PGconn, PGresult
+
+    from django_openworkflow.store.postgresql.wire import Query
+
+Rows = list[tuple[Any, ...]]
+Statement = tuple["Query", dict[str, Any]]
 
 _OPTION: Final = "prepare_threshold"
+_BEGIN, _COMMIT = query("BEGIN"), query("COMMIT")
+_NOTHING: Final[dict[str, Any]] = {}
+_GOOD: Final = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+_NOT_PREPARED: Final = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement)
+# What each connection has prepared on its server; None if that is in vain.
+_prepared: WeakKeyDictionary[Connection[Any], set[bytes] | None] = WeakKeyDictionary()
 
 
 class Trip:
@@ -23,33 +43,31 @@ class Trip:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
-        self._sent: list[tuple[str, dict[str, Any]]] = []
+        self._sent: list[Statement] = []
 
     def add(self, sql: str, parameters: dict[str, Any]) -> int:
         """Add a statement; return the place of its rows."""
-        self._sent.append((sql, parameters))
+        self._sent.append((query(sql), parameters))
         return len(self._sent) - 1
 
-    def make(self) -> list[list[tuple[Any, ...]]]:
+    def make(self) -> list[Rows]:
         """Send everything, commit, and return the rows of each statement.
 
         Raises Django's database errors; nothing was written then, unless the commit is in doubt.
         """
-        raw = self._connection.connection
-        is_prepared = may_prepare(self._connection)
+        raw: Connection[Any] = self._connection.connection
         with self._connection.wrap_database_errors:
             try:
-                with raw.pipeline():
-                    Cursor(raw).execute("BEGIN", prepare=is_prepared)
-                    cursors = [
-                        Cursor(raw).execute(sql, parameters, prepare=is_prepared)
-                        for sql, parameters in self._sent
-                    ]
-                    Cursor(raw).execute("COMMIT", prepare=is_prepared)
+                results = _exchange(raw, self._sent, is_prepared=may_prepare(self._connection))
+            except _NOT_PREPARED:
+                # A pooler has changed the server's connection under ours. Nothing was written.
+                _roll_back(raw)
+                _prepared[raw] = None
+                results = _exchange(raw, self._sent, is_prepared=False)
             except BaseException:
                 _roll_back(raw)
                 raise
-        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+            return [_rows(raw, result) for result in results]
 
 
 def is_ready(connection: BaseDatabaseWrapper) -> bool:
@@ -59,21 +77,93 @@ def is_ready(connection: BaseDatabaseWrapper) -> bool:
 
 
 def may_prepare(connection: BaseDatabaseWrapper) -> bool:
-    """Whether statements may stay prepared on the server, and if so, let psycopg do it on request.
+    """Whether statements may stay prepared on the server.
 
     A pooler that lends server connections by the transaction may not allow it. Then the project has
     told Django so: ``"prepare_threshold": None`` in OPTIONS, or ``DISABLE_SERVER_SIDE_CURSORS``.
     """
     settings = connection.settings_dict
-    if settings.get("DISABLE_SERVER_SIDE_CURSORS"):
-        return False
-    if settings["OPTIONS"].get(_OPTION, 0) is None:
-        return False
-    if connection.connection.prepare_threshold is None:  # Django's default
-        connection.connection.prepare_threshold = sys.maxsize
-    return True
+    is_forbidden = settings["OPTIONS"].get(_OPTION, 0) is None
+    return not is_forbidden and not settings.get("DISABLE_SERVER_SIDE_CURSORS")
 
 
 def _roll_back(raw: Connection[Any]) -> None:
     if not raw.closed and raw.info.transaction_status != TransactionStatus.IDLE:
         raw.rollback()
+
+
+# --- the packet -----------------------------------------------------------------------------------
+
+
+def _exchange(
+    raw: Connection[Any], statements: list[Statement], *, is_prepared: bool
+) -> list[PGresult]:
+    """Send a transaction and return the results of its statements."""
+    pgconn = raw.pgconn
+    known = _prepared.setdefault(raw, set()) if is_prepared else None
+    with raw.lock:
+        pgconn.enter_pipeline_mode()
+        try:
+            new = [
+                _send(pgconn, each, parameters, known)
+                for each, parameters in [(_BEGIN, _NOTHING), *statements, (_COMMIT, _NOTHING)]
+            ]
+            pgconn.pipeline_sync()
+            replies = iter(raw.wait(_communicate(pgconn)))
+        finally:
+            if raw.info.transaction_status != TransactionStatus.UNKNOWN:
+                pgconn.exit_pipeline_mode()
+    results = []
+    for name in new:
+        if name is not None and known is not None:
+            _checked(raw, next(replies))
+            known.add(name)
+        results.append(_checked(raw, next(replies)))
+    return results[1:-1]
+
+
+def _send(
+    pgconn: PGconn, each: Query, parameters: dict[str, Any], known: set[bytes] | None
+) -> bytes | None:
+    """Put a statement into the packet; return its name if it is prepared first."""
+    values, formats = each.encode(parameters)
+    if known is None:
+        pgconn.send_query_params(each.sql, values, param_formats=formats)
+        return None
+    is_new = each.name not in known
+    if is_new:
+        pgconn.send_prepare(each.name, each.sql)
+    pgconn.send_query_prepared(each.name, values, param_formats=formats)
+    return each.name if is_new else None
+
+
+def _communicate(pgconn: PGconn) -> Generator[Wait, Ready | int, list[PGresult]]:
+    """Let the packet leave while replies arrive, and collect the replies."""
+    while pgconn.flush():
+        if (yield Wait.RW) & Ready.R:
+            pgconn.consume_input()
+    replies: list[PGresult] = []
+    while True:
+        while pgconn.is_busy():
+            yield Wait.R
+            pgconn.consume_input()
+        reply = pgconn.get_result()
+        if reply is None:
+            continue
+        if reply.status == ExecStatus.PIPELINE_SYNC:
+            return replies
+        replies.append(reply)
+
+
+def _checked(raw: Connection[Any], result: PGresult) -> PGresult:
+    if result.status not in _GOOD:
+        raise errors.error_from_result(result, encoding=raw.info.encoding)
+    return result
+
+
+def _rows(raw: Connection[Any], result: PGresult) -> Rows:
+    if not result.ntuples:
+        return []
+    transformer = Transformer(raw)
+    transformer.set_pgresult(result)
+    return transformer.load_rows(0, result.ntuples, tuple)

@@ -23,12 +23,13 @@ Row = tuple[Any, ...]
 
 
 def claimed_runs(found: Iterable[Row], worker_id: str) -> list[ClaimedRun]:
-    """Read the rows of ``CLAIM``, in the order in which the runs were due."""
+    """Read claimed runs in the order in which they were due, which ends their rows."""
     in_order = sorted(found, key=lambda row: (*row[-2:], row[0]))
-    return [_claimed_run(row, worker_id) for row in in_order]
+    return [claimed_run(row, worker_id) for row in in_order]
 
 
-def _claimed_run(row: Row, worker_id: str) -> ClaimedRun:
+def claimed_run(row: Row, worker_id: str) -> ClaimedRun:
+    """Read a run as it was claimed, whatever is appended to its row."""
     return ClaimedRun(
         lease=Lease(run_id=row[0], worker_id=worker_id),
         workflow_name=row[1],
