@@ -87,7 +87,8 @@ class _PartOfRun(WorkflowModelAdmin):
                 shown: Any = failure and f"{failure.headline}\n{failure.traceback}"
             else:
                 shown = rules.shown_payload(request, row, getattr(row, name))
-            return format_html('<pre class="ow-json">{}</pre>', shown) if shown else NOTHING
+            markup = '<pre class="ow-json" tabindex="0">{}</pre>'
+            return format_html(markup, shown) if shown else NOTHING
 
         field.__name__ = name
         field.short_description = self.opts.get_field(name).verbose_name  # type: ignore[attr-defined, union-attr]
