@@ -4,6 +4,8 @@
 #   make serve    open the admin on it            make docs     the documentation as HTML
 #   make test     the suite on SQLite and         make wheel    the distribution
 #                 on PostgreSQL                   make clean    remove all that was made
+#   make browser  the admin in Chromium, which    make screenshots   the pictures of the admin
+#                 has to be there                                    in docs/screenshots
 #
 #   make reliability  the scorecard at full size  make mutants  rules switched off: who notices?
 #   make audit        known weaknesses of what is installed (needs the network)
@@ -19,7 +21,7 @@ RUN = $(VENV)/bin/python
 MANAGE = $(RUN) testproject/manage.py
 READY = $(VENV)/.ready
 
-.PHONY: help demo serve test lint docs wheel reliability mutants audit clean
+.PHONY: help demo serve test browser screenshots lint docs wheel reliability mutants audit clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -54,6 +56,14 @@ test: $(READY)
 	    postgres://*|postgresql://*) ;; \
 	    *) export DATABASE_URL=embedded-postgres:// ;; \
 	esac; $(RUN) -m pytest $(PYTEST_ARGS)
+
+browser: $(READY)
+	@DATABASE_URL= OPENWORKFLOW_BROWSER=required $(RUN) -m pytest $(PYTEST_ARGS) tests/browser
+
+screenshots: $(READY)
+	@DATABASE_URL= OPENWORKFLOW_BROWSER=required OPENWORKFLOW_SCREENSHOTS=docs/screenshots \
+	    $(RUN) -m pytest -q tests/browser/test_screenshots.py
+	@du -ch docs/screenshots/*.png
 
 lint: $(READY)
 	@$(RUN) -m ruff check

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import hypothesis
 import pytest
 from django.db import DEFAULT_DB_ALIAS, connection
 
 from django_openworkflow import instrumentation
-from django_openworkflow.store.base import Store
 from django_openworkflow.store.factory import store_for
+from tests.browser.chromium import ADVICE
+
+if TYPE_CHECKING:
+    from django_openworkflow.store.base import Store
 
 # A test that meets a database or a busy machine must not fail for being slow.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -20,12 +25,13 @@ def pytest_report_header() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say aloud what a machine without Node.js has not tested."""
+    """Say aloud what a machine without Node.js or without a browser has not tested."""
     reports = terminalreporter.stats.get("skipped", [])
-    if missed := [each for each in reports if "INTEROP NOT TESTED" in str(each.longrepr)]:
-        reason = missed[0].longrepr[2].removeprefix("Skipped: ")
-        terminalreporter.section(f"{len(missed)} tests skipped", red=True)
-        terminalreporter.line(reason)
+    for sign in ("INTEROP NOT TESTED", ADVICE):
+        if missed := [each for each in reports if sign in str(each.longrepr)]:
+            reason = missed[0].longrepr[2].removeprefix("Skipped: ")
+            terminalreporter.section(f"{len(missed)} tests skipped", red=True)
+            terminalreporter.line(reason)
 
 
 @pytest.fixture

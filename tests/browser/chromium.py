@@ -9,9 +9,7 @@ from typing import Final
 import pytest
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium")
-ADVICE: Final = (
-    "There is no Chromium: apt-get install chromium, or name one in OPENWORKFLOW_CHROMIUM"
-)
+ADVICE: Final = "THE ADMIN WAS NOT TESTED IN A BROWSER. There is no Chromium: apt-get install chromium, or name one in OPENWORKFLOW_CHROMIUM"
 
 
 def executable() -> str:

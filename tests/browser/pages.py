@@ -43,6 +43,7 @@ LOOKS: Final = (
     Look(width=390, height=800),
     Look(scheme="dark", width=390, height=800),
 )
+THOROUGH: Final = {LOOKS[0], LOOKS[3]}  # every colour and every width at least once
 
 
 @dataclass
@@ -84,6 +85,12 @@ class Visitor:
         """Press the button or the link with this text, of which there is one."""
         with self.page.expect_navigation():
             self.page.locator("button, a, input").get_by_text(text, exact=True).click()
+
+    def choose_action(self, label: str) -> None:
+        """Do something with the rows that are selected."""
+        self.page.locator("select[name=action]").first.select_option(label=label)
+        with self.page.expect_navigation():
+            self.page.get_by_role("button", name="Go").first.click()
 
     def submit(self) -> None:
         """Answer the form of the page, and see the next one."""

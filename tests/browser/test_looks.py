@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testproject.office import gallery
-from tests.browser.pages import LOOKS, Look, url
+from tests.browser.pages import LOOKS, THOROUGH, Look, url
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Enter
 
 
+# Every page is seen twice, which takes axe a while; these are seen in all four looks.
+MOST_SEEN = {"list", "overview", "run that sleeps", "cancel", "start"}
+
+
 def addresses() -> dict[str, str]:
     """Hang the gallery, and return every page that is worth a look."""
     onboarding, failed, canceled, slept = gallery.hang(runs=30)
-    attempt, waiting = onboarding.step_attempts.order_by("pk")[:2]
+    attempt = onboarding.step_attempts.order_by("pk")[0]
     admin = "/admin/django_openworkflow"
     return {
         "list": url("changelist"),
@@ -34,7 +38,7 @@ def addresses() -> dict[str, str]:
         "attempt": f"{admin}/stepattempt/{attempt.pk}/change/",
         "attempts": f"{admin}/stepattempt/",
         "workers": f"{admin}/workerprocess/",
-        "history": url("history", waiting.workflow_run_id),
+        "history": url("history", onboarding.pk),
     }
 
 
@@ -43,6 +47,8 @@ def test_every_page_passes(look: Look, enter: Enter) -> None:
     visitor = enter(look)
     found: dict[str, object] = {}
     for name, address in addresses().items():
+        if not (name in MOST_SEEN or look in THOROUGH):
+            continue
         visitor.visit(address)
         # What the console says is looked at first: axe itself does what the policy forbids.
         complaints = visitor.complaints[:]
@@ -52,8 +58,6 @@ def test_every_page_passes(look: Look, enter: Enter) -> None:
         if problems:
             found[name] = problems
         visitor.complaints.clear()
-    visitor.page.goto("about:blank")
-    visitor.complaints.clear()
     assert found == {}
 
 
@@ -62,9 +66,7 @@ def test_the_question_about_many_runs_passes(enter: Enter) -> None:
     visitor = enter()
     page = visitor.visit(url("changelist"))
     page.locator("#action-toggle").check()
-    page.locator("select[name=action]").first.select_option("cancel_selected_runs")
-    with page.expect_navigation():
-        page.get_by_role("button", name="Go").first.click()
+    visitor.choose_action("Cancel selected workflow runs")
     assert page.locator(".ow-group").count() == 3
     assert visitor.complaints == []
     assert visitor.barriers() == []
