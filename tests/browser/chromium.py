@@ -9,7 +9,10 @@ from typing import Final
 import pytest
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium")
-ADVICE: Final = "THE ADMIN WAS NOT TESTED IN A BROWSER. There is no Chromium: apt-get install chromium, or name one in OPENWORKFLOW_CHROMIUM"
+ADVICE: Final = (
+    "The admin was NOT TESTED IN A BROWSER: "
+    "install Chromium (apt-get install chromium), or name one in OPENWORKFLOW_CHROMIUM"
+)
 
 
 def executable() -> str:
