@@ -126,9 +126,7 @@ BAD: Final[tuple[Any, ...]] = (
     Ellipsis,
 )
 
-_TEXT: Final = st.text(
-    alphabet=st.characters(blacklist_categories=("Cs",), blacklist_characters="\0")
-)
+_TEXT: Final = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 _GOOD: Final = st.recursive(
     st.none()
     | st.booleans()

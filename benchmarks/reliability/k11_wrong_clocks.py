@@ -5,19 +5,16 @@ Each worker process gets a shifted clock by a preloaded library, compiled here w
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from benchmarks.reliability.arena import Arena, Findings, wait_until
+from benchmarks.reliability.clocks import compile_clock
 from benchmarks.reliability.fleet import Fleet
 from benchmarks.reliability.tasks import napping
 from django_openworkflow.models import StepAttempt, WorkflowRun
 
-_SOURCE: Final = Path(__file__).with_name("skewed_clock.c")
 _TOLERANCE: Final = timedelta(seconds=1)
 
 
@@ -35,7 +32,7 @@ SIZES: Final = {"small": Plan(runs=6, seconds=0.5), "full": Plan(runs=100, secon
 
 def measure(arena: Arena, plan: Plan) -> Findings:
     """Run them, and compare the sleeps with what was asked for."""
-    library = _compile(arena.folder)
+    library = compile_clock(arena.folder)
     with Fleet(arena.folder, concurrency=10) as fleet:
         for skew in plan.skews:
             fleet.start(LD_PRELOAD=str(library), CLOCK_SKEW=str(skew))
@@ -68,14 +65,3 @@ def _naps() -> list[float]:
     )
     begun = StepAttempt.objects.filter(step_name="nap").values_list("workflow_run", "started_at")
     return [(after[run] - moment).total_seconds() for run, moment in begun if moment is not None]
-
-
-def _compile(folder: Path) -> Path:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        message = "the wrong clocks need a C compiler: cc"
-        raise RuntimeError(message)
-    library = folder / "skewed_clock.so"
-    command = [compiler, "-shared", "-fPIC", "-o", str(library), str(_SOURCE), "-ldl"]
-    subprocess.run(command, check=True)  # noqa: S603 - our own source
-    return library

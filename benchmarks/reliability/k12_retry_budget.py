@@ -61,7 +61,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
     run = rows.get()
     tries = effects.entries[str(handle.id), "refuse"]
     recorded = StepAttempt.objects.filter(step_name="refuse").count()
-    wanted = THREE_TRIES.maximum_attempts
+    wanted = THREE_TRIES.maximum_attempts or 0
     return Findings(
         facts={
             "put_back_as_unknown": put_back,

@@ -1,7 +1,15 @@
-"""What the same checks have shown of the original, ``openworkflow`` 0.10.1 for Node."""
+"""What the same troubles did to the original; kept by ``python -m benchmarks.original``."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Final
 
-ORIGINAL: Final[dict[str, str]] = {}
+SEEN: Final = Path(__file__).parents[1] / "original" / "seen.json"
+
+
+def seen() -> dict[str, str]:
+    """Return what was seen, in words, by line of the scorecard."""
+    found: dict[str, str] = json.loads(SEEN.read_text(encoding="utf-8")) if SEEN.exists() else {}
+    return found

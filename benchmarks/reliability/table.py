@@ -11,20 +11,26 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.reliability.lines import LINES
-from benchmarks.reliability.original import ORIGINAL
+from benchmarks.reliability.original import seen as seen_there
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = ROOT / "docs" / "reliability.md"
-_BEGIN: Final = "<!-- scorecard: begin -->"
-_END: Final = "<!-- scorecard: end -->"
 
 
 def write(results: Sequence[dict[str, Any]], *, size: str, seed: int) -> None:
     """Put the table of these results between the markers of the page."""
-    text = PAGE.read_text()
-    before, _, rest = text.partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    PAGE.write_text(f"{before}{_BEGIN}\n{render(results, size=size, seed=seed)}{_END}{after}")
+    table = render(results, size=size, seed=seed)
+    PAGE.write_text(replaced(PAGE.read_text(), "scorecard", table))
+
+
+def replaced(page: str, name: str, text: str) -> str:
+    """Return a page with this text between the two markers of a name."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, found, rest = page.partition(begin)
+    if not found:
+        message = f"the page has no marker {begin!r}"
+        raise ValueError(message)
+    return f"{before}{begin}{text}{end}{rest.partition(end)[2]}"
 
 
 def render(results: Sequence[dict[str, Any]], *, size: str, seed: int) -> str:
@@ -45,7 +51,7 @@ def _row(result: dict[str, Any]) -> str:
     broken = {law: count for law, count in result["wrong"].items() if count}
     met = "yes" if result["ok"] else f"**no**: {_words(broken)}"
     seen = _words({**result["facts"], "seconds": result.get("seconds", "-")})
-    theirs = ORIGINAL.get(line.name, "not run")
+    theirs = seen_there().get(line.name, "not tried")
     return f"| {line.name} | {line.goal} | {met} | {seen} | {theirs} |\n"
 
 

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.db import DEFAULT_DB_ALIAS, connection
@@ -65,9 +65,8 @@ def ledger() -> Iterator[GroupLedger]:
 
 
 @contextmanager
-def watched(*, watch: bool = True) -> Iterator[Witness | None]:
+def watched() -> Iterator[Witness]:
     """A witness who sees every end of a run, and judges at the end of the block."""
-    with watching() if watch else nullcontext() as witness:
+    with watching() as witness:
         yield witness
-        if witness is not None:
-            witness.judge()
+        witness.judge()

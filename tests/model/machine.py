@@ -22,8 +22,8 @@ from django_openworkflow.states import RunStatus, StepKind
 from django_openworkflow.store import operations as ops
 from django_openworkflow.store import sweeps
 from django_openworkflow.store.base import ClaimRequest
-from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.enqueue import insert_runs
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import Lease, Verdict
 from django_openworkflow.store.retention import Retention
 from tests.model.invariants import agree

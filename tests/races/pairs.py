@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _ERROR: Final = '{"message":"no"}'
 _FAR: Final = timedelta(days=364)
 # What did nothing because a row was locked, and is done again: by the worker's next turn.
-_NOTHING: Final = (Verdict.BUSY, [], {})
+_NOTHING: Final[tuple[Any, ...]] = (Verdict.BUSY, [], {})
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """No pair of operations deadlocks, or leaves what neither of the two serial orders leaves.
 
-A fifth of all pairs in every run of the suite, by ``RACE_SEED``; K7 of the scorecard plays them all.
+A fifth of all pairs in every run of the suite, by ``RACE_SEED``; all of them in the scorecard's K7.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(django_openworkflow.__path__[0])
 PAGE = ROOT / "docs" / "failure-modes.md"
 _MODES = 71
+_NOTHING = "\u2013"
 
 
 # --- the page -----------------------------------------------------------------------------------
@@ -43,7 +44,7 @@ def test_every_failure_mode_is_there_once() -> None:
 @pytest.mark.parametrize("number", sorted(rows()))
 def test_every_failure_mode_names_what_provokes_it_or_why_it_cannot_occur(number: str) -> None:
     _failure, here, provoked_by = rows()[number]
-    if provoked_by.strip("| ") == "–":
+    if provoked_by.strip("| ") == _NOTHING:
         assert here.startswith("Cannot ")
         return
     tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", provoked_by)

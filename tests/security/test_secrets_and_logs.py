@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_a_stored_traceback_has_no_local_variables() -> None:
 )
 def test_the_address_of_a_database_is_never_repeated(url: str) -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
-        databases.from_url(url, default_sqlite_path=databases.Path("x"))
+        databases.from_url(url, default_sqlite_path=Path("x"))
     assert CANARY not in str(caught.value)
 
 

@@ -1,0 +1,1 @@
+"""The same troubles for the TypeScript original: ``python -m benchmarks.original``."""
