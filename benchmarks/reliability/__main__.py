@@ -27,9 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = check(LINES[options.lines[0]], options)
         sys.stdout.write(json.dumps(found, default=str) + "\n")
         return 0 if found["ok"] else 1
-    results = [_check_apart(name, options) for name in options.lines or LINES]
-    if options.write:
-        table.write(results, size=options.size, seed=options.seed)
+    results: list[dict[str, Any]] = []
+    for name in options.lines or LINES:
+        results.append(_check_apart(name, options))
+        if options.write:  # after each: all of them take a while
+            table.write(results, size=options.size, seed=options.seed)
     return 0 if all(found["ok"] for found in results) else 1
 
 
