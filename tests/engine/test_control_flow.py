@@ -50,6 +50,22 @@ def swallow(request: pytest.FixtureRequest) -> Callable[[Callable[[], None]], No
     return swallower
 
 
+def test_a_park_is_no_error_that_code_for_errors_would_see() -> None:
+    """What an ``except Exception`` does about a failure must not be done about a sleep."""
+    seen: list[Exception] = []
+
+    @workflow("careful")
+    def careful(step: Step) -> None:
+        try:
+            step.sleep("pause", "1h")
+        except Exception as error:
+            seen.append(error)
+
+    careful.start()
+    run_until_idle()
+    assert seen == []
+
+
 def test_a_swallowed_sleep_still_sleeps(swallow: Callable[[Callable[[], None]], None]) -> None:
     passes: list[int] = []
 
