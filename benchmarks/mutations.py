@@ -125,7 +125,7 @@ MUTANTS: Final = (
         file="engine/control.py",
         old="class ControlFlow(BaseException):",
         new="class ControlFlow(Exception):",
-        tests=("tests/engine", "tests/vocabulary/test_cleanups_trouble.py"),
+        tests=("tests/engine/test_control_flow.py",),
     ),
     Mutant(
         name="blame",
