@@ -66,14 +66,10 @@ if (command === "work") {
     console.log(JSON.stringify(ids));
   } else if (command === "send") {
     // Sends to every run named, again and again, until each has received its signal.
-    const left = new Set(rest);
-    while (left.size) {
-      for (const id of left) {
-        const sent = await ow.sendSignal({ signal: `go-${id}`, data: 1 });
-        if (sent.workflowRunIds.length) left.delete(id);
-      }
-      await pause(5);
-    }
+    const send = async (id) => {
+      while (!(await ow.sendSignal({ signal: `go-${id}`, data: 1 })).workflowRunIds.length) await pause(5);
+    };
+    await Promise.all(rest.map(send));
     console.log("[]");
   } else if (command === "cancel-and-send") {
     await ow.cancelWorkflowRun(rest[0]);

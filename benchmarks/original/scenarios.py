@@ -90,21 +90,23 @@ def canceled(cluster: Cluster, folder: Path) -> str:
 
 
 def wakes(cluster: Cluster, folder: Path) -> str:
-    """Send signals while slow connections let runs begin to wait and park."""
+    """Send signals over slow connections while runs begin to wait and park."""
     runs = 40
     with Site(cluster, folder, "wakes") as site:
         ids = site.call("start", "wait", str(runs))
-        proxy = Proxy(cluster.port, seed=1)
-        proxy.weather = Weather(delayed_share=1, longest_delay_seconds=0.1)
-        site.work(url=cluster.url(site.database, port=proxy.port))
-        site.call("send", *ids)
+        slow, slow_to_commit = Proxy(cluster.port, seed=1), Proxy(cluster.port, seed=2)
+        slow.weather = Weather(delayed_share=1, longest_delay_seconds=0.1)
+        slow_to_commit.weather = Weather(commit_delay_seconds=0.2)
+        site.work(url=cluster.url(site.database, port=slow.port))
+        site.call("send", *ids, url=cluster.url(site.database, port=slow_to_commit.port))
         wait_until(lambda: site.runs()["completed"] == runs, seconds=30)
         lost = site.query(
             "SELECT count(*) FROM openworkflow.workflow_runs"
             " WHERE status = 'running' AND worker_id IS NULL"
             " AND available_at > now() + interval '1 day'"
         )[0][0]
-        proxy.close()
+        slow.close()
+        slow_to_commit.close()
     return f"{lost} of {runs} runs that have received their signal sleep on for 364 days"
 
 

@@ -67,12 +67,12 @@ class Site:
         self.workers.append(worker)
         return worker
 
-    def call(self, *arguments: str) -> Any:
+    def call(self, *arguments: str, url: str | None = None) -> Any:
         """Run a client's command and return what it printed."""
         done = subprocess.run(  # noqa: S603 - our own program
             self._command(*arguments),
             cwd=_FOLDER,
-            env=self._environment(None, {}),
+            env=self._environment(url, {}),
             stdout=subprocess.PIPE,
             check=True,
         )

@@ -1,7 +1,7 @@
 """Check lines of the scorecard: ``python -m benchmarks.reliability [K1 ...] [--seed 1]``.
 
 One line prints one JSON object. Several run one after the other, each in a process of its own, and
-``--write`` keeps the table of them between the markers of ``docs/reliability.md``. Exit 1 when a
+``--write`` keeps their results in the table of ``docs/reliability.md``. Exit 1 when a
 goal was missed. PostgreSQL is a private cluster; ``--sqlite`` checks a line that can on SQLite.
 """
 
@@ -23,7 +23,7 @@ from benchmarks.reliability.lines import LINES, Line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and do as it says."""
     options = _parser().parse_args(arguments)
-    if len(options.lines) == 1:
+    if len(options.lines) == 1 and not options.write:
         found = check(LINES[options.lines[0]], options)
         sys.stdout.write(json.dumps(found, default=str) + "\n")
         return 0 if found["ok"] else 1
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.lines or LINES:
         results.append(_check_apart(name, options))
         if options.write:  # after each: all of them take a while
-            table.write(results, size=options.size, seed=options.seed)
+            table.write(results[-1])
     return 0 if all(found["ok"] for found in results) else 1
 
 

@@ -146,5 +146,12 @@ _LINES: Final = (
         module="k21_zombies",
         goal="workers stopped (SIGSTOP) beyond their leases: what they bring later is refused",
     ),
+    Line(
+        name="K22",
+        module="k22_crash_sweep",
+        goal="a run that uses every feature, hit at the messages that its worker sends to the "
+        "database, by SIGKILL, a cut and a delay beyond the lease: it completes, each result and "
+        "each effect of a transaction once",
+    ),
 )
 LINES: Final = {line.name: line for line in _LINES}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import random
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.reliability.cluster import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _CHUNK: Final = 65536
 _COMMIT: Final = b"COMMIT"
@@ -22,8 +26,17 @@ class Weather:
     longest_delay_seconds: float = 0.0
     delayed_share: float = 0.0
     reset_share: float = 0.0
+    commit_delay_seconds: float = 0.0
     swallowed_commit_share: float = 0.0  # of commits: carried out, but the reply never arrives
     is_blackout: bool = False  # nothing passes, nothing is refused
+
+
+class Fate(enum.Enum):
+    """What becomes of one chunk."""
+
+    PASS = "passes"
+    CUT = "cut"  # the connection is reset before the server sees it
+    WAIT = "wait"  # for the weather's longest delay, then it passes
 
 
 class Proxy:
@@ -33,6 +46,8 @@ class Proxy:
         self.weather = Weather()
         self.resets = self.delays = self.swallowed_commits = 0
         self._target_port = target_port
+        # Told of every chunk that a client sends; what it answers says what becomes of the chunk.
+        self.on_chunk: Callable[[], Fate] = lambda: Fate.PASS
         self._random = random.Random(seed)  # noqa: S311 - not a secret
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -117,8 +132,14 @@ class _Link:
     async def up(self, reader: asyncio.StreamReader) -> None:
         """Carry what the client says."""
         while chunk := await reader.read(_CHUNK):
-            if _COMMIT in chunk and self._proxy.swallows():
-                self._swallowing = True
+            fate = self._proxy.on_chunk()
+            if fate is Fate.CUT:
+                break
+            if fate is Fate.WAIT:
+                await asyncio.sleep(self._proxy.weather.longest_delay_seconds)
+            if _COMMIT in chunk.upper():
+                await asyncio.sleep(self._proxy.weather.commit_delay_seconds)
+                self._swallowing = self._swallowing or self._proxy.swallows()
             if not await self._proxy.pass_on(chunk, self._server):
                 break
         self._abort()

@@ -1,11 +1,11 @@
-"""The table of the scorecard in ``docs/reliability.md``."""
+"""The table of the scorecard in ``docs/reliability.md``, from the latest result of each line."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +15,16 @@ from benchmarks.reliability.original import seen as seen_there
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = ROOT / "docs" / "reliability.md"
+RESULTS: Final = Path(__file__).with_name("results.json")
 
 
-def write(results: Sequence[dict[str, Any]], *, size: str, seed: int) -> None:
-    """Put the table of these results between the markers of the page."""
-    table = render(results, size=size, seed=seed)
-    PAGE.write_text(replaced(PAGE.read_text(), "scorecard", table))
+def write(result: dict[str, Any]) -> None:
+    """Keep the result of a line, and put the table of all between the markers of the page."""
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    kept[result["line"]] = {**result, **_circumstances()}
+    kept = {name: kept[name] for name in LINES if name in kept}
+    RESULTS.write_text(json.dumps(kept, indent=1, default=str) + "\n", encoding="utf-8")
+    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), "scorecard", render(kept)))
 
 
 def replaced(page: str, name: str, text: str) -> str:
@@ -33,16 +37,13 @@ def replaced(page: str, name: str, text: str) -> str:
     return f"{before}{begin}{text}{end}{rest.partition(end)[2]}"
 
 
-def render(results: Sequence[dict[str, Any]], *, size: str, seed: int) -> str:
-    """Return the table as Markdown, with when and where it was made."""
-    rows = "".join(map(_row, results))
+def render(results: dict[str, dict[str, Any]]) -> str:
+    """Return the table as Markdown."""
+    rows = "".join(map(_row, results.values()))
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}, seed {seed}, size {size}, "
-        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, "
-        f"Python {platform.python_version()}\n\n"
-        "| | goal | met | what was seen | the original, 0.10.1 |\n"
-        "| --- | --- | --- | --- | --- |\n"
-        f"{rows}\n"
+        "| | goal | met | what was seen | the original | measured |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        f"{rows}"
     )
 
 
@@ -50,16 +51,25 @@ def _row(result: dict[str, Any]) -> str:
     line = LINES[result["line"]]
     broken = {law: count for law, count in result["wrong"].items() if count}
     met = "yes" if result["ok"] else f"**no**: {_words(broken)}"
-    seen = _words({**result["facts"], "seconds": result.get("seconds", "-")})
+    seen = _words({**result["facts"], "seconds": result.get("seconds", "unknown")})
     theirs = seen_there().get(line.name, "not tried")
-    return f"| {line.name} | {line.goal} | {met} | {seen} | {theirs} |\n"
+    measured = ", ".join(
+        [
+            result["date"],
+            f"`{result['commit']}`",
+            f"{result.get('size', 'full')} size",
+            f"seed {result.get('seed', 'unknown')}",
+            result["machine"],
+        ]
+    )
+    return f"| {line.name} | {line.goal} | {met} | {seen} | {theirs} | {measured} |\n"
 
 
 def _words(facts: dict[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
 
 
-def _commit() -> str:
+def _circumstances() -> dict[str, str]:
     done = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whichever git there is
         cwd=ROOT,
@@ -67,4 +77,9 @@ def _commit() -> str:
         text=True,
         check=False,
     )
-    return done.stdout.strip() or "unknown"
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": done.stdout.strip() or "unknown",
+        "machine": f"{os.cpu_count()} cores, {platform.system()}, Python "
+        f"{platform.python_version()}",
+    }

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from django.contrib.auth.models import Group
+
 from benchmarks.reliability.effects import note
 from django_openworkflow import RetryPolicy, Step, workflow
 
@@ -30,14 +32,21 @@ def work(run: UUID, name: str, seconds: float) -> str:
     return name
 
 
+def work_after(run: UUID, name: str, before: str | None, seconds: float) -> str:
+    """Work, and note that the step before has been acknowledged: no body begins sooner."""
+    if before is not None:
+        note("acked", run, before)
+    return work(run, name, seconds)
+
+
 @workflow("rel-steps")
 def many_steps(step: Step, count: int, seconds: float) -> int:
-    """So many steps; each result that the ledger has acknowledged is noted."""
-    run = step.info.id
+    """So many steps, one after the other."""
+    before = None
     for number in range(count):
         name = f"step-{number}"
-        step.run(name, work, run, name, seconds, retry_policy=ONE_TRY)
-        note("acked", run, name)
+        args = (step.info.id, name, before, seconds)
+        before = step.run(name, work_after, *args, retry_policy=ONE_TRY)
     return count
 
 
@@ -123,6 +132,41 @@ def hog(run: UUID, letters: int) -> str:
 def hogging(step: Step, letters: int) -> str:
     """One step during which no other thread of the process gets to run."""
     return step.run("hog", hog, step.info.id, letters, retry_policy=ONE_TRY)
+
+
+def fail_once(run: UUID, folder: str) -> str:
+    """Fail the first time."""
+    note("enter", run, "flaky")
+    mark = Path(folder, f"flaky-{run}")
+    if not mark.exists():
+        mark.touch()
+        message = "the first time"
+        raise ValueError(message)
+    return "flaky"
+
+
+def book(run: UUID) -> str:
+    """Write a row of the project's own."""
+    note("enter", run, "book")
+    Group.objects.create(name=f"{run} book")
+    return "book"
+
+
+@workflow("rel-everything")
+def everything(step: Step, folder: str) -> list[Any]:
+    """Use every feature once."""
+    run = step.info.id
+    first = step.run("one", work, run, "one", 0, retry_policy=ONE_TRY, compensate=str)
+    booked = step.transaction("book", book, run, retry_policy=ONE_TRY)
+    flaky = step.run("flaky", fail_once, run, folder, retry_policy=THREE_TRIES)
+    step.sleep("nap", "20ms")
+    below = step.run_workflow(many_steps, 1, 0)
+    both = step.gather(
+        step.call("left", work, run, "left", 0), step.call("right", work, run, "right", 0)
+    )
+    sent = step.send_signal("nobody", 1)
+    signal = step.wait_for_signal(f"never-{run}", timeout="20ms")
+    return [first, booked, flaky, below, both, sent, signal]
 
 
 @workflow("rel-busy")
