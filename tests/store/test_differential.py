@@ -256,7 +256,7 @@ asked = st.builds(
 # --- what came of it ----------------------------------------------------------------------------
 
 
-def plain(value: Any, start: datetime) -> Any:
+def plain(value: Any, start: datetime) -> Any:  # noqa: PLR0911 - one return for each kind
     """Make two results comparable: moments by the minute, claims without their token."""
     if isinstance(value, datetime):
         return round((value - start) / timedelta(minutes=1)) if value.year > 2025 else value
