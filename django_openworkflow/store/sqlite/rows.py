@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from django_openworkflow.store.batches import Batch
+    from django_openworkflow.store.turns import LockedColumns
 
 
 def fetch(using: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -50,7 +51,7 @@ def as_ids(ids: Iterable[UUID]) -> str:
 class SqliteRows(BatchedRows):
     """Reads and writes under the write lock, which the transaction has taken."""
 
-    def _lock(self, ids: set[UUID], *, wait: bool) -> Iterable[tuple[UUID, str, str | None, int]]:
+    def _lock(self, ids: set[UUID], *, wait: bool) -> Iterable[LockedColumns]:
         found = fetch(self.using, statements.READ, as_ids(ids))
         return [(UUID(row[0]), *row[1:]) for row in found]
 

@@ -20,7 +20,9 @@ def statement(sql: str) -> str:
 CLOCK: Final = "SELECT STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW')"
 
 READ: Final = statement("""
-SELECT id, status, worker_id, crashes FROM {run} WHERE id IN (SELECT value FROM JSON_EACH(%s))
+SELECT id, status, worker_id, crashes, released_by
+  FROM {run}
+ WHERE id IN (SELECT value FROM JSON_EACH(%s))
 """)
 
 # --- step attempts --------------------------------------------------------------------------------
@@ -63,13 +65,15 @@ FORGIVE: Final = statement("UPDATE {run} SET crashes = 0 WHERE id = %s")
 
 RESCHEDULE: Final = statement("""
 UPDATE {run}
-   SET status = 'pending', worker_id = NULL, started_at = NULL, updated_at = %s, available_at = %s,
-       error = %s, failures = failures + %s
+   SET status = 'pending', worker_id = NULL, released_by = worker_id, started_at = NULL,
+       updated_at = %s, available_at = %s, error = %s, failures = failures + %s
  WHERE id = %s
 """)
 
 RELEASE_OR_PARK: Final = statement("""
-UPDATE {run} SET status = 'running', worker_id = NULL, available_at = %s, updated_at = %s
+UPDATE {run}
+   SET status = 'running', worker_id = NULL, released_by = worker_id, available_at = %s,
+       updated_at = %s
  WHERE id = %s
 """)
 
@@ -89,8 +93,8 @@ UPDATE {run}
 
 FAIL: Final = statement("""
 UPDATE {run}
-   SET status = 'failed', error = %s, available_at = NULL, worker_id = NULL, started_at = NULL,
-       failures = failures + 1, finished_at = %s, updated_at = %s
+   SET status = 'failed', error = %s, available_at = NULL, worker_id = NULL,
+       released_by = worker_id, started_at = NULL, failures = failures + 1, finished_at = %s, updated_at = %s
  WHERE id = %s
 """)
 
