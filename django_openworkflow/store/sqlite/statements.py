@@ -94,7 +94,8 @@ UPDATE {run}
 FAIL: Final = statement("""
 UPDATE {run}
    SET status = 'failed', error = %s, available_at = NULL, worker_id = NULL,
-       released_by = worker_id, started_at = NULL, failures = failures + 1, finished_at = %s, updated_at = %s
+       released_by = worker_id, started_at = NULL, failures = failures + 1, finished_at = %s,
+       updated_at = %s
  WHERE id = %s
 """)
 
