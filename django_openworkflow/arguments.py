@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from django_openworkflow.exceptions import InvalidInput, InvalidPayload
@@ -50,8 +51,8 @@ class InputForm:
 
     def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            inspect.signature(self.fn).bind(None, *args, **kwargs)
-            bound = self._signature().bind(*args, **kwargs)
+            _signature(self.fn).bind(None, *args, **kwargs)
+            bound = _input_signature(self.fn).bind(*args, **kwargs)
         except TypeError as error:
             message = f'Workflow "{self.workflow_name}" was started with wrong arguments: {error}'
             raise InvalidInput(message) from None
@@ -91,7 +92,7 @@ class InputForm:
             args = [value]
         try:
             # With a step in its place: an argument of the step's own name does not fit either.
-            inspect.signature(self.fn).bind(None, *args, **kwargs)
+            _signature(self.fn).bind(None, *args, **kwargs)
         except TypeError as error:
             if self.schema is not None and isinstance(value, Mapping):
                 return [value], {}
@@ -102,7 +103,7 @@ class InputForm:
     def _spread(self, value: Mapping[str, Any]) -> Arguments:
         kwargs = dict(value)
         args: list[Any] = []
-        for name, parameter in self._signature().parameters.items():
+        for name, parameter in _input_signature(self.fn).parameters.items():
             if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
                 break
             if name in kwargs:
@@ -119,10 +120,16 @@ class InputForm:
             message = f'The input of workflow "{self.workflow_name}" is not valid: {problems}'
             raise InvalidInput(message) from error
 
-    def _signature(self) -> inspect.Signature:
-        """Return the signature without the step, which the engine adds."""
-        signature = inspect.signature(self.fn)
-        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+# Reading a signature costs more than writing a run does.
+_signature = lru_cache(maxsize=1024)(inspect.signature)
+
+
+@lru_cache(maxsize=1024)
+def _input_signature(fn: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature without the step, which the engine adds."""
+    signature = _signature(fn)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 def check_function(fn: Callable[..., Any], workflow_name: str) -> None:

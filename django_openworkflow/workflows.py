@@ -140,10 +140,11 @@ class Workflow(Generic[P, R_co]):
         if self.options.idempotency_key is not None:
             message = "start_many() cannot share one idempotency_key between runs"
             raise InvalidInput(message)
+        form = self._form
         with instrumentation.starting(self.name, self.version) as watched:
-            new_runs = [self.new_run((), _mapping(given)) for given in inputs]
-            traced = [_traced(new_run, watched.context) for new_run in new_runs]
-            ids = insert_runs(traced, using=conf.get_settings().DATABASE)
+            encoded = [form.encode((), _mapping(given)) for given in inputs]
+            traced = _traced(self._like(None), watched.context)
+            ids = insert_runs(traced, encoded, using=conf.get_settings().DATABASE)
             watched.note(ids)
         return [RunHandle(pk) for pk in ids]
 
@@ -159,10 +160,13 @@ class Workflow(Generic[P, R_co]):
 
     def new_run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> NewRun:
         """Check arguments and options, and return the run to be inserted."""
+        return self._like(self._form.encode(args, kwargs))
+
+    def _like(self, encoded: str | None) -> NewRun:
         return NewRun(
             workflow_name=self.name,
             version=self.version,
-            input=self._form.encode(args, kwargs),
+            input=encoded,
             queue=self.queue,
             priority=self.options.priority,
             available_at=self.options.available_at,
@@ -180,7 +184,7 @@ class Workflow(Generic[P, R_co]):
             if key is not None:
                 run_id = insert_run_once(traced, key, using=using)
             else:
-                [run_id] = insert_runs([traced], using=using)
+                [run_id] = insert_runs(traced, [traced.input], using=using)
             watched.note([run_id])
         return RunHandle(run_id)
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.db.transaction import TransactionManagementError
+from django.test.utils import CaptureQueriesContext
 
 from django_openworkflow import Step, Workflow, workflow
 from django_openworkflow.exceptions import InvalidInput
+from django_openworkflow.identifiers import new_id
 from django_openworkflow.models import WorkflowRun
 from django_openworkflow.registry import registry
 from django_openworkflow.states import RunStatus
-from django_openworkflow.store.enqueue import insert_runs
+from django_openworkflow.store.enqueue import insert_rows, insert_runs
 from django_openworkflow.store.operations import NewRun
+from django_openworkflow.store.rows import new_row
 from django_openworkflow.testing import advance, reset_clock
 from tests.factories import WorkflowRunFactory
 
@@ -106,12 +110,92 @@ def test_many_are_started_all_or_none(process_order: Orders, bad: Any) -> None:
 
 @pytest.mark.django_db
 def test_many_that_the_database_refuses_in_the_middle_leave_nothing() -> None:
-    good = NewRun(workflow_name="process-order", version=None, input=None)
     nothing: Any = None  # which no queue may be
+    columns: list[dict[str, Any]] = [{}] * 500 + [{"queue": nothing}] + [{}]
+    rows = [WorkflowRunFactory.build(id=new_id(), **given) for given in columns]
     with pytest.raises(IntegrityError), transaction.atomic():
-        insert_runs([*[good] * 500, replace(good, queue=nothing), good], using="default")
+        insert_rows(rows, using="default")
 
     assert not WorkflowRun.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_start_that_the_database_refuses_lets_the_transaction_be_rolled_back_only() -> None:
+    nothing: Any = None
+    bad = NewRun(workflow_name="process-order", version=None, input=None, queue=nothing)
+    with transaction.atomic():
+        with suppress(IntegrityError):
+            insert_runs(bad, [None, None], using="default")
+        with pytest.raises(TransactionManagementError):
+            WorkflowRun.objects.exists()
+
+    assert not WorkflowRun.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("size", [1, 3000])
+def test_any_number_is_one_round_trip(process_order: Orders, size: int) -> None:
+    """Statements are counted, and on PostgreSQL there is no other, nor a savepoint."""
+    with CaptureQueriesContext(connection) as captured:
+        process_order.start_many({"order_id": n} for n in range(size))
+
+    statements = [query["sql"].split()[0] for query in captured.captured_queries]
+    if connection.vendor == "postgresql" or size == 1:
+        assert statements == ["INSERT"]
+    else:
+        assert set(statements) == {"INSERT"}
+    assert WorkflowRun.objects.count() == size
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_of_a_transaction_a_start_needs_none(process_order: Orders) -> None:
+    with CaptureQueriesContext(connection) as captured:
+        process_order.start(1)
+
+    queries = [query["sql"] for query in captured.captured_queries]
+    statements = [sql.split()[0] for sql in queries if "pg_notify" not in sql]
+    if connection.vendor == "postgresql":
+        assert statements == ["INSERT"]
+    assert sum(statement == "INSERT" for statement in statements) == 1
+
+
+MOMENTS = (None, timedelta(0), timedelta(hours=2), datetime(2999, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("deadline_at", MOMENTS, ids=repr)
+@pytest.mark.parametrize("available_at", MOMENTS, ids=repr)
+@pytest.mark.parametrize("shifted", [False, True])
+def test_a_run_has_the_row_that_the_portable_path_gives_it(
+    available_at: Any, deadline_at: Any, *, shifted: bool
+) -> None:
+    if shifted:
+        advance("1d")
+    new_run = NewRun(
+        workflow_name="process-order",
+        version="2",
+        input='{"b":1.5,"aa":[null,"\u2028\u00e9"]}',
+        queue="slow",
+        priority=-3,
+        available_at=available_at,
+        deadline_at=deadline_at,
+        has_cancel_hook=True,
+        context={"traceContext": {"traceparent": "00-1"}},
+    )
+    [run_id] = insert_runs(new_run, [new_run.input], using="default", key="k")
+    other = new_row(new_run, idempotency_key="k")
+    insert_rows([other], using="default")
+
+    first, second = (
+        dict[str, Any](WorkflowRun._base_manager.values().get(pk=pk)) for pk in (run_id, other.pk)
+    )
+    names = ("available_at", "deadline_at", "created_at", "updated_at")
+    for name in names:
+        one, two = first.pop(name), second.pop(name)
+        assert (one is None) == (two is None)
+        assert one is None or abs(one - two) < timedelta(seconds=30)
+        assert (one == two) or not isinstance(getattr(new_run, name, None), datetime)
+    assert {**first, "id": None} == {**second, "id": None}
 
 
 @pytest.mark.django_db
