@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from asgiref.sync import sync_to_async
 
+from django_openworkflow import waiting
 from django_openworkflow.durations import to_timedelta
 from django_openworkflow.exceptions import (
     InvalidDuration,
@@ -19,10 +18,9 @@ from django_openworkflow.exceptions import (
     WorkflowCanceled,
     WorkflowFailed,
 )
-from django_openworkflow.states import SUCCESSFUL, TERMINAL, RunStatus
+from django_openworkflow.states import SUCCESSFUL, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from uuid import UUID
 
     from django_openworkflow.models import WorkflowRun
@@ -32,8 +30,6 @@ R_co = TypeVar("R_co", covariant=True)
 
 # Source: the original's ``client.ts`` waits five minutes by default.
 DEFAULT_TIMEOUT_SECONDS: Final = 300.0
-_FIRST_PAUSE_SECONDS: Final = 0.01
-_LONGEST_PAUSE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -64,24 +60,22 @@ class RunHandle(Generic[R_co]):
         """Wait until the run has ended and return its output.
 
         ``timeout``: seconds, or a duration; None waits for ever. Raises ``WorkflowFailed``,
-        ``WorkflowCanceled`` or ``ResultTimeout``. Polls with growing pauses up to a second: not
-        for use inside a request, and never inside the transaction that started the run.
+        ``WorkflowCanceled`` or ``ResultTimeout``. All who wait in a process share one look at the
+        database, with growing pauses up to a second: not for use inside a request, and never inside
+        the transaction that started the run.
         """
-        for pause in _pauses(self.id, timeout):
-            if self.status in TERMINAL:
-                return self._outcome()
-            time.sleep(pause)
+        seconds = _seconds(timeout)
+        if not waiting.wait_for_end(self.id, seconds):
+            raise ResultTimeout(self.id, seconds or 0.0)
         return self._outcome()
 
     async def aresult(
         self, timeout: float | str | timedelta | None = DEFAULT_TIMEOUT_SECONDS
     ) -> R_co:
         """See ``result``."""
-        status = sync_to_async(lambda: self.status)
-        for pause in _pauses(self.id, timeout):
-            if await status() in TERMINAL:
-                break
-            await asyncio.sleep(pause)
+        seconds = _seconds(timeout)
+        if not await waiting.await_end(self.id, seconds):
+            raise ResultTimeout(self.id, seconds or 0.0)
         return await sync_to_async(self._outcome)()
 
     def cancel(
@@ -105,19 +99,6 @@ class RunHandle(Generic[R_co]):
         if run.status == RunStatus.CANCELED:
             raise WorkflowCanceled(run.workflow_name, run.pk, run.cancel_reason)
         raise WorkflowFailed(run.workflow_name, run.pk, run.error)
-
-
-def _pauses(run_id: UUID, timeout: float | str | timedelta | None) -> Iterator[float]:
-    """Yield growing pauses; raise ``ResultTimeout`` when the time is over after a last look."""
-    seconds = _seconds(timeout)
-    ends_at = None if seconds is None else time.monotonic() + seconds
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        left = float("inf") if ends_at is None else ends_at - time.monotonic()
-        yield max(0.0, min(pause, left))
-        if left <= 0 and seconds is not None:
-            raise ResultTimeout(run_id, seconds)
-        pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
 def _seconds(timeout: float | str | timedelta | None) -> float | None:

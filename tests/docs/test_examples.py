@@ -36,7 +36,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import RequestFactory
 
-from django_openworkflow import handles, signals
+from django_openworkflow import signals, waiting
 from django_openworkflow.registry import registry
 from django_openworkflow.testing import WorkflowWorker, advance, reset_clock, run_until_idle
 from tests.docs.pages import Block, blocks, page_name, pages
@@ -60,7 +60,7 @@ class ExampleModule(types.ModuleType):
 
 
 class QuickTime:
-    """Takes the place of ``time`` in ``result()``: in a pause a worker works, and time flies."""
+    """Takes the place of the clock of ``result()``: in a pause a worker works, and time flies."""
 
     def __init__(self) -> None:
         self._passed_seconds = 0.0
@@ -69,8 +69,8 @@ class QuickTime:
     def monotonic(self) -> float:
         return time.monotonic() + self._passed_seconds
 
-    def sleep(self, seconds: float) -> None:
-        is_first = seconds <= handles._FIRST_PAUSE_SECONDS
+    def sleep(self, _wake: object, seconds: float) -> None:
+        is_first = seconds <= waiting._FIRST_PAUSE_SECONDS
         self._leap_seconds = 1.0 if is_first else 2 * self._leap_seconds
         self._passed_seconds += self._leap_seconds
         run_until_idle()
@@ -99,7 +99,9 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     package.__path__ = []
     monkeypatch.setitem(sys.modules, "orders", package)
     monkeypatch.setitem(sys.modules, "orders.services", services())
-    monkeypatch.setattr(handles, "time", QuickTime())
+    quick = QuickTime()
+    monkeypatch.setattr(waiting, "monotonic", quick.monotonic)
+    monkeypatch.setattr(waiting, "_sleep", quick.sleep)
     with registry.isolated():
         yield
     for name, signal in receivers.items():
