@@ -5,15 +5,21 @@ Lock order, here and in the store: runs in ascending id, then step attempts, the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import models, transaction
 
-from django_openworkflow import cleanups, clock, instrumentation, notices, signals
+from django_openworkflow import (
+    cancelling,
+    cleanups,
+    clock,
+    instrumentation,
+    notices,
+    signals,
+)
+from django_openworkflow.cancelling import CancelNote, CancelOutcome
 from django_openworkflow.exceptions import (
-    InvalidInput,
     RunNotCancelable,
     RunNotFound,
     RunNotRetryable,
@@ -32,6 +38,7 @@ from django_openworkflow.transitions import (
     PARKED,
     TransitionQuerySet,
     chunks,
+    unfinished_error,
 )
 
 if TYPE_CHECKING:
@@ -42,50 +49,7 @@ if TYPE_CHECKING:
         WorkflowRun,
     )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelOutcome:
-    """What a cancel of many found, decided by the database under lock."""
-
-    canceled: list[UUID] = field(default_factory=list)
-    already_canceled: list[UUID] = field(default_factory=list)
-    skipped: dict[UUID, str] = field(default_factory=dict)
-    children_canceled: list[UUID] = field(default_factory=list)
-
-    def all_canceled(self) -> list[UUID]:
-        """Return the ids of all runs that this cancel ended."""
-        return [*self.canceled, *self.children_canceled]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelNote:
-    """Why, by whom and through which door: checked before anything is written."""
-
-    reason: str
-    actor: object
-    source: str
-
-    def __post_init__(self) -> None:
-        for what, text in (("reason", self.reason), ("actor", self.actor_text)):
-            if not _is_storable(text):
-                message = f"The {what} of a cancel must be text that a database can store: {text!r}"
-                raise InvalidInput(message)
-
-    @property
-    def actor_text(self) -> str:
-        """The actor as stored: a user's name, or the text of anything else."""
-        if self.actor is None:
-            return ""
-        username = getattr(self.actor, "get_username", None)
-        return str(username() if callable(username) else self.actor)
-
-    def columns(self, source: str | None = None) -> dict[str, str]:
-        """Return the columns of a run that keep this note."""
-        return {
-            "cancel_reason": str(self.reason),
-            "cancel_actor": self.actor_text,
-            "cancel_source": source or self.source,
-        }
+__all__ = ["CancelOutcome", "WorkflowRunQuerySet"]
 
 
 class WorkflowRunQuerySet(TransitionQuerySet):
@@ -139,10 +103,10 @@ class WorkflowRunQuerySet(TransitionQuerySet):
 
     def fetch(self, run_or_id: WorkflowRun | UUID | str) -> WorkflowRun:
         """Return the run as it is now; raises ``RunNotFound``."""
-        key = run_or_id.pk if isinstance(run_or_id, models.Model) else as_uuid(run_or_id)
-        run = self.filter(pk=key).first() if key is not None else None
+        run_id = _key(run_or_id)
+        run = self.filter(pk=run_id).first()
         if run is None:
-            raise RunNotFound(key or str(run_or_id))
+            raise RunNotFound(run_id)
         return run
 
     # --- cancel ---------------------------------------------------------------------------------
@@ -163,13 +127,22 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         a rollback undoes it. Waits for the row lock of a worker that is just writing.
         Source: the original's ``workflow-run.ts``.
         """
-        run_id = self.fetch(run_or_id).pk
-        outcome = self.filter(pk=run_id).cancel_active(
-            reason=reason, actor=actor, cascade=cascade, source=source
-        )
+        run_id = _key(run_or_id)
+        note = CancelNote(reason=reason, actor=actor, source=source)
+        with instrumentation.canceling(self.db) as watched:
+            if run := cancelling.cancel_untouched(self, run_id, note.columns()):
+                outcome = CancelOutcome(canceled=[run_id])
+                self._announce_canceled(outcome, note)
+            else:
+                outcome = self.filter(pk=run_id)._cancel_active(note, cascade=cascade)
+            watched.note(outcome)
+        if run is not None:
+            return run
         if status := outcome.skipped.get(run_id):
             raise RunNotCancelable(run_id, status)
-        return self.fetch(run_id)
+        if outcome == CancelOutcome():
+            raise RunNotFound(run_id)
+        return self.unfiltered().get(pk=run_id)
 
     cancel.alters_data = True  # type: ignore[attr-defined]
 
@@ -191,9 +164,7 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         """
         note = CancelNote(reason=reason, actor=actor, source=source)
         with instrumentation.canceling(self.db) as watched:
-            outcome = in_write_transaction(
-                self.db, lambda: self._cancel_active(note, cascade=cascade)
-            )
+            outcome = self._cancel_active(note, cascade=cascade)
             watched.note(outcome)
         return outcome
 
@@ -201,8 +172,10 @@ class WorkflowRunQuerySet(TransitionQuerySet):
     cancel_active.queryset_only = True  # type: ignore[attr-defined]
 
     def _cancel_active(self, note: CancelNote, *, cascade: bool) -> CancelOutcome:
-        chosen: set[UUID] = set(self.values_list("pk", flat=True))
-        statuses = self._lock_families(chosen, cascade=cascade)
+        return in_write_transaction(self.db, lambda: self._cancel_under_lock(note, cascade=cascade))
+
+    def _cancel_under_lock(self, note: CancelNote, *, cascade: bool) -> CancelOutcome:
+        chosen, statuses = self._lock_chosen(cascade=cascade)
         outcome = _sort_out(chosen, statuses)
         self.cancel_locked(outcome.canceled, note.columns())
         if cascade:
@@ -220,9 +193,21 @@ class WorkflowRunQuerySet(TransitionQuerySet):
 
     def cancel_locked(self, ids: list[UUID], columns: dict[str, str]) -> None:
         """End locked runs as canceled and start their clean-ups; see ``end_locked``."""
-        self.end_locked(ids, RunStatus.CANCELED, **columns)
+        if cancelling.is_set_based(self.db):
+            error = unfinished_error(RunStatus.CANCELED)
+            ids = cancelling.end_canceled(self.db, ids, columns, error)
+        else:
+            self.end_locked(ids, RunStatus.CANCELED, **columns)
         for chunk in chunks(ids):
             cleanups.start_cleanups(self, chunk)
+
+    def _lock_chosen(self, *, cascade: bool) -> tuple[set[UUID], dict[UUID, str]]:
+        """Lock the runs of this queryset and theirs; return its ids, and all statuses."""
+        if cancelling.is_set_based(self.db) and not cascade:
+            locked = cancelling.lock_chosen(self)
+            return set(locked.chosen), locked.parents | locked.chosen
+        chosen: set[UUID] = set(self.values_list("pk", flat=True))
+        return chosen, self._lock_families(chosen, cascade=cascade)
 
     def _lock_families(self, chosen: set[UUID], *, cascade: bool) -> dict[UUID, str]:
         """Lock the chosen runs, their parents and, for a cascade, all descendants, in id order.
@@ -305,6 +290,13 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         return found - {None}
 
 
+def _key(run_or_id: WorkflowRun | UUID | str) -> UUID:
+    key = run_or_id.pk if isinstance(run_or_id, models.Model) else as_uuid(run_or_id)
+    if key is None:
+        raise RunNotFound(str(run_or_id))
+    return key
+
+
 def _sort_out(chosen: set[UUID], statuses: dict[UUID, str]) -> CancelOutcome:
     """Decide what a cancel does to each run, from its status under lock."""
     outcome = CancelOutcome()
@@ -316,14 +308,3 @@ def _sort_out(chosen: set[UUID], statuses: dict[UUID, str]) -> CancelOutcome:
         else:
             outcome.skipped[pk] = statuses[pk]
     return outcome
-
-
-def _is_storable(text: object) -> bool:
-    """Whether this is text without NUL and lone surrogates, which PostgreSQL refuses."""
-    if not isinstance(text, str) or "\x00" in text:
-        return False
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -117,7 +117,7 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
         of these runs and of their parents, and knows that the runs are active, or were given this
         very status by another client, which does nothing else.
         """
-        error = {"message": f"The workflow run ended as {status} before this step did"}
+        error = unfinished_error(status)
         # A completed run keeps its worker, as in the original; every other end releases it.
         values = columns if status == RunStatus.COMPLETED else {"worker_id": None, **columns}
         for chunk in chunks(sorted(ids)):
@@ -232,6 +232,11 @@ class TransitionQuerySet(NamespacedQuerySet["WorkflowRun"]):
 
 class _TakeAllAgain(Exception):
     """A run that appeared late is held by somebody else: give all locks back."""
+
+
+def unfinished_error(status: RunStatus) -> dict[str, str]:
+    """Return what is kept on a wait that the end of its run has closed."""
+    return {"message": f"The workflow run ended as {status} before this step did"}
 
 
 def chunks(ids: list[UUID]) -> Iterator[list[UUID]]:

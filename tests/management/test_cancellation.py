@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from django_openworkflow import cancelling
 from django_openworkflow.models import WorkflowRun
 from django_openworkflow.querysets import CancelOutcome, WorkflowRunQuerySet
 from django_openworkflow.transitions import TransitionQuerySet
@@ -154,7 +155,14 @@ def test_the_history_is_not_locked(invoke: Invoke, monkeypatch: pytest.MonkeyPat
         locked.update(ids)
         return lock_runs(self, ids, **options)
 
+    def record_chosen(runs: Any) -> cancelling.LockedRuns:
+        found = lock_chosen(runs)
+        locked.update(found.chosen)
+        return found
+
+    lock_chosen = cancelling.lock_chosen
     monkeypatch.setattr(TransitionQuerySet, "lock_runs", record)
+    monkeypatch.setattr(cancelling, "lock_chosen", record_chosen)
     run = make()
     for trait in ("completed", "failed", "canceled"):
         make(trait)
