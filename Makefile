@@ -6,22 +6,25 @@
 #                 on PostgreSQL                   make clean    remove all that was made
 #   make browser  the admin in Chromium, which    make screenshots   the pictures of the admin
 #                 has to be there                                    in docs/screenshots
+#   make bench    this package and its peers, side by side; half an hour
 #
 #   make reliability  the scorecard at full size  make mutants  rules switched off: who notices?
 #   make audit        known weaknesses of what is installed (needs the network)
 #
 # Another interpreter: make PYTHON=python3.13 demo. Options of pytest: make PYTEST_ARGS="-x" test.
+# Options of the benchmarks: make BENCH_ARGS="--quick" bench.
 
 PYTHON ?= python3
 VENV ?= .venv
 ADDRESS ?= 127.0.0.1:8000
 PYTEST_ARGS ?= -n auto
+BENCH_ARGS ?=
 
 RUN = $(VENV)/bin/python
 MANAGE = $(RUN) testproject/manage.py
 READY = $(VENV)/.ready
 
-.PHONY: help demo serve test browser screenshots lint docs wheel reliability mutants audit clean
+.PHONY: help demo serve test browser screenshots bench lint docs wheel reliability mutants audit clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -65,6 +68,9 @@ screenshots: $(READY)
 	    $(RUN) -m pytest -q tests/browser/test_screenshots.py
 	@du -ch docs/screenshots/*.png
 
+bench: $(READY)
+	@$(RUN) -m benchmarks $(BENCH_ARGS)
+
 lint: $(READY)
 	@$(RUN) -m ruff check
 	@$(RUN) -m ruff format --check
@@ -93,5 +99,6 @@ audit: $(READY)
 
 clean:
 	rm -rf $(VENV) .tox build dist docs/_build testproject/.demo testproject/.postgres
+	rm -rf benchmarks/.envs benchmarks/.results
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -f testproject/db.sqlite3 testproject/db.sqlite3-shm testproject/db.sqlite3-wal

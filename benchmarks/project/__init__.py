@@ -1,0 +1,1 @@
+"""A small Django project whose worker is this package's contestant."""
