@@ -172,12 +172,14 @@ def cancel_running(system: System, workflow: str = "loop", *, runs: int = 5) -> 
 
 def _stops(made: Bench) -> Values:
     stops, overruns = [], []
-    for canceled in made.events("C"):
-        own = [event.at for event in made.events("L") if event.moment == canceled.moment]
-        later = [at - canceled.at for at in own if at > canceled.at]
-        if own and min(own) < canceled.at:
-            stops.append(max(later, default=0.0))
-            overruns.append(max(later, default=0.0) - min(later, default=0.0))
+    returned = {event.moment: event.at for event in made.events("D")}
+    for called in made.events("C"):
+        own = [event.at for event in made.events("L") if event.moment == called.moment]
+        if own and min(own) < called.at:
+            stops.append(max(0.0, max(own) - called.at))
+            # The first to end after the cancel has committed was in flight; the others were not.
+            later = [at for at in own if at > returned[called.moment]]
+            overruns.append(max(later) - min(later) if later else 0.0)
     if not stops:
         message = "no run was canceled while its steps ran"
         raise Failed(message)

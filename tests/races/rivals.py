@@ -127,17 +127,21 @@ def rivals(*names: str) -> Iterator[list[Rival]]:
 class Race:
     """Lets two rivals act at the same moment, again and again, and keeps the outcome open.
 
-    Who has won starts a little later next time, give or take a random bit: so the two meet at every
-    point of each other's way, whatever the machine is like.
+    Who has won starts a little later next time, give or take a random bit, and much later who wins
+    again and again: so the two meet at every point of each other's way, whatever the machine is
+    like, and however much longer one way is than the other.
     """
 
     _STEP_SECONDS: Final = 0.0001
+    _LONGEST_STEP_SECONDS: Final = 0.01
     _SPREAD_SECONDS: Final = 0.0006
 
     def __init__(self, first: Rival, second: Rival, *, seed: int) -> None:
         self._first, self._second = first, second
         self._random = random.Random(seed)  # noqa: S311 - not a secret
         self._lead_seconds = 0.0  # by how much the second starts earlier
+        self._step_seconds = self._STEP_SECONDS
+        self._last_winner = ""
         self.wins = {"first": 0, "second": 0}
 
     def run(self, one: Callable[[], Any], other: Callable[[], Any]) -> tuple[Ending, Ending]:
@@ -155,7 +159,12 @@ class Race:
     def won_by(self, winner: str) -> None:
         """Note who was first at the row."""
         self.wins[winner] += 1
-        self._lead_seconds += self._STEP_SECONDS if winner == "first" else -self._STEP_SECONDS
+        if winner == self._last_winner:
+            self._step_seconds = min(self._step_seconds * 1.5, self._LONGEST_STEP_SECONDS)
+        else:
+            self._step_seconds = self._STEP_SECONDS
+        self._last_winner = winner
+        self._lead_seconds += self._step_seconds if winner == "first" else -self._step_seconds
 
     @staticmethod
     def _act(meeting: threading.Barrier, delay_seconds: float, action: Callable[[], Any]) -> Any:
