@@ -14,15 +14,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import psutil
+import psycopg
 
 from benchmarks import environments, measures, report, server
-from benchmarks.contestants import Failed
 from benchmarks.lines import LINES, Line
 from benchmarks.report import Result
 
@@ -93,7 +94,7 @@ def _measure(
     began = time.monotonic()
     with server.running() as running:
         arena = _arena(running, options)
-        measures.forget_big_table(running)
+        measures.forget_big_table(running)  # a run that was broken off may have left it
         try:
             for number, line, contestant in _program(lines, rounds):
                 if (line.name, contestant, number) in known or line.needs(contestant) in missing:
@@ -104,7 +105,8 @@ def _measure(
                     stream.write(json.dumps(asdict(result)) + "\n")
                 _say(f"{time.monotonic() - began:6.0f} s  {_told(result)}")
         finally:
-            measures.forget_big_table(running)
+            with suppress(psycopg.Error):
+                measures.forget_big_table(running)
         return _about(running, rounds)
 
 
@@ -126,7 +128,7 @@ def _program(lines: Sequence[Line], rounds: int) -> Iterator[tuple[int, Line, st
 def _measured(line: Line, contestant: str, number: int, arena: measures.Arena) -> Result:
     try:
         values = line.contestants[contestant](arena)
-    except (Failed, OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
+    except Exception as error:
         why = f"{type(error).__name__}: {error}"
         return Result(line=line.name, contestant=contestant, round=number, error=why)
     return Result(line=line.name, contestant=contestant, round=number, values=values)
