@@ -60,8 +60,8 @@ def measure_package(options: argparse.Namespace) -> dict[str, Any]:
     call_command("createinteropviews", verbosity=0)
     name = str(connection.settings_dict["NAME"])
     numbers = map(str, (options.rounds, options.runs, options.slots))
-    done = subprocess.run(  # noqa: S603 - our own program
-        ["node", "benchmark.mjs", name, *numbers],  # noqa: S607
+    done = subprocess.run(
+        ["node", "benchmark.mjs", name, *numbers],
         cwd=HERE,
         env=environment(),
         stdout=subprocess.PIPE,

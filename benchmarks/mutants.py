@@ -106,7 +106,7 @@ def _run(mutant: Mutant, copy: Path, url: str) -> int:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     try:
-        done = subprocess.run(  # noqa: S603 - the test suite
+        done = subprocess.run(
             [*command, *mutant.tests],
             cwd=copy,
             env=environment,

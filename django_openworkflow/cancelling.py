@@ -60,9 +60,9 @@ SELECT run.id, run.status, wanted.is_chosen
 """
 
 # All parts see the rows as they were before the statement, and no row may be written twice: a
-# parent that is canceled itself is not woken. A wait that is locked has a signal coming from another
-# client, which holds it and waits for the run: it is left open, answered. What another client has
-# canceled keeps its time when it is finished off.
+# parent that is canceled itself is not woken. A wait that is locked has a signal coming from
+# another client, which holds it and waits for the run: it is left open, answered. What another
+# client has canceled keeps its time when it is finished off.
 _END: Final = """
 WITH ended (id) AS MATERIALIZED (
     SELECT unnest(%(ids)s::uuid[])

@@ -1,7 +1,5 @@
 """Where the original is installed, and how its program is run."""
 
-# ruff: noqa: S608 - the statements are put together from names of tables alone
-
 from __future__ import annotations
 
 import json
@@ -32,7 +30,7 @@ def install() -> None:
     (_FOLDER / "package.json").write_text('{"type": "module", "private": true}')
     npm = shutil.which("npm") or "npm"
     command = [npm, "install", "--no-audit", "--no-fund", f"openworkflow@{VERSION}", "postgres"]
-    subprocess.run(command, cwd=_FOLDER, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    subprocess.run(command, cwd=_FOLDER, check=True, stdout=subprocess.DEVNULL)
 
 
 class Site:
@@ -57,7 +55,7 @@ class Site:
 
     def work(self, *, url: str | None = None, **environment: str) -> subprocess.Popen[bytes]:
         """Start a worker."""
-        worker = subprocess.Popen(  # noqa: S603 - our own program
+        worker = subprocess.Popen(
             self._command("work"),
             cwd=_FOLDER,
             env=self._environment(url, environment),
@@ -69,7 +67,7 @@ class Site:
 
     def call(self, *arguments: str, url: str | None = None) -> Any:
         """Run a client's command and return what it printed."""
-        done = subprocess.run(  # noqa: S603 - our own program
+        done = subprocess.run(
             self._command(*arguments),
             cwd=_FOLDER,
             env=self._environment(url, {}),

@@ -107,7 +107,7 @@ class RunMachine(RuleBasedStateMachine):
             available_at=span(NAP) if later else None,
             deadline_at=span(3 * NAP) if has_deadline else None,
         )
-        (run_id,) = insert_runs([new_run], using=DEFAULT_DB_ALIAS)
+        (run_id,) = insert_runs(new_run, [None], using=DEFAULT_DB_ALIAS)
         available_at = self.now + NAP if later else self.now
         deadline_at = self.now + 3 * NAP if has_deadline else None
         self.runs.append(Run(id=run_id, available_at=available_at, deadline_at=deadline_at))
