@@ -58,7 +58,7 @@ def check(line: Line, options: argparse.Namespace) -> dict[str, Any]:
 def _check_apart(name: str, options: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.reliability", name]
     command += ["--seed", str(options.seed), "--size", options.size]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     sys.stdout.write(done.stdout)
     sys.stdout.flush()
     try:

@@ -93,7 +93,7 @@ class _Programs:
         self._server.ensure_pgdata_inited()
 
     def control(self, verb: str, *arguments: str) -> None:
-        subprocess.run(  # noqa: S603 - a program of the wheel
+        subprocess.run(
             [str(self._server.bin_path / "pg_ctl"), verb, "-w", "-D", str(self._data), *arguments],
             check=True,
             user=self._user,

@@ -22,7 +22,7 @@ class WorkerProcess:
 
     def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
         with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - a program of this project
+            self._process = subprocess.Popen(
                 command,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,

@@ -76,7 +76,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
 def _letters(at_least_seconds: float) -> int:
     """Return how many letters make it last that long, from the time that fewer take."""
     letters, seconds = 18, 0.0
-    while seconds < 0.2:  # noqa: PLR2004 - long enough to be measured
+    while seconds < 0.2:
         letters += 1
         began = time.perf_counter()
         hog(uuid4(), letters)
