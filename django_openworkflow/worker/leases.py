@@ -29,8 +29,11 @@ class Leases:
 
     def add(self, execution: Execution) -> None:
         """Look after an execution, whose run was claimed just now."""
+        now = time.monotonic()
         with self._mutex:
-            self._held[execution.claimed.lease] = (execution, time.monotonic())
+            if not self._held:  # the claim itself is as good as a heartbeat
+                self._due_at = now + self._lease_seconds / 3
+            self._held[execution.claimed.lease] = (execution, now)
 
     def remove(self, lease: Lease) -> None:
         """Forget an execution that has ended."""

@@ -14,7 +14,7 @@ from django_openworkflow.models import WorkerProcess
 from django_openworkflow.worker.listener import Listener
 from django_openworkflow.worker.pace import Pace
 from tests.factories import WorkflowRunFactory
-from tests.worker.workers import attempts_of, wait_for_end, wait_until, working
+from tests.worker.workers import attempts_of, wait_for_end, wait_until, work_until_idle, working
 
 if TYPE_CHECKING:
     from django_openworkflow.worker.worker import Worker
@@ -145,11 +145,31 @@ def commits() -> int:
         return int(cursor.fetchone()[0])
 
 
+def commits_of(runs: int, concurrency: int) -> int:
+    """Return how many transactions a worker takes to drain runs of three steps."""
+
+    @workflow("three-steps", version=f"of test_wakes {concurrency}")
+    def three_steps(step: Step) -> int:
+        return sum(step.run(name, int, 1) for name in ("a", "b", "c"))
+
+    three_steps.start_many([{}] * runs)
+    before = commits()
+    work_until_idle(concurrency=concurrency)
+    connection.close()  # reports what this thread has done
+    return commits() - before
+
+
+@on_postgresql
+def test_a_run_of_three_steps_is_at_most_five_commits_alone_and_half_a_one_in_a_crowd() -> None:
+    assert commits_of(60, 1) <= 60 * 5
+    assert commits_of(400, 50) <= 400 * 0.5
+
+
 def is_quiet_for(seconds: float) -> bool:
     """Whether there were no more transactions than seconds, but for those of this function."""
     begun_at, before = time.monotonic(), commits()
     wait_until(lambda: time.monotonic() > begun_at + seconds, "idle seconds")
-    return commits() - before <= seconds + 3
+    return commits() - before <= seconds + 4
 
 
 @on_postgresql
@@ -157,7 +177,7 @@ def test_an_idle_worker_takes_about_one_transaction_in_a_second() -> None:
     with working(poll_seconds=(0.1, 1.0), concurrency=50):
         wait_until(WorkerProcess.objects.exists, "the worker's row")
         # PostgreSQL itself has something to do in a new database now and then.
-        wait_until(lambda: is_quiet_for(5), "a quiet database")
+        wait_until(lambda: is_quiet_for(5), "a quiet database", seconds=60)
 
 
 def test_pauses_double_and_a_notification_makes_them_short_again() -> None:
