@@ -50,6 +50,11 @@ class Query:
         self.sql = _PARAMETER.sub(number, sql).encode()
         self.name = b"openworkflow_" + sha256(self.sql).hexdigest()[:16].encode()
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the parameters in the order of their numbers."""
+        return list(self._encoders)
+
     def encode(self, parameters: dict[str, Any]) -> tuple[list[bytes | None], list[int]]:
         """Return the values in their order, and the format of each."""
         encoded = [encode(parameters[name]) for name, encode in self._encoders.items()]
