@@ -42,19 +42,20 @@ def bare() -> dict[str, float]:
 def history() -> dict[str, float]:
     """Return how long it takes to read the attempts of the one run there is."""
     from django_openworkflow.models import WorkflowRun
-    from django_openworkflow.store.base import Store
+    from django_openworkflow.store.factory import store_for
 
     run_id = WorkflowRun.objects.get().pk
-    store = Store("default")
+    store = store_for("default")
     seconds = [timed(lambda: store.load_history([run_id]))[0] for _ in range(10)]
     return {"select_ms": 1000 * quantile(seconds, 0.5)}
 
 
 def claims() -> dict[str, float]:
     """Return how long claims take, each of fifty runs out of a backlog."""
-    from django_openworkflow.store.base import ClaimRequest, Store
+    from django_openworkflow.store.base import ClaimRequest
+    from django_openworkflow.store.factory import store_for
 
-    store = Store("default")
+    store = store_for("default")
     request = ClaimRequest(
         worker_name="bench", limit=_SIZE, lease_seconds=600, workflows=[("three", None)]
     )
