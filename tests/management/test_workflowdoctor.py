@@ -314,3 +314,23 @@ def test_a_shell_without_a_database_or_tables_gets_no_traceback(
     assert (done.returncode, done.stderr) == (1, "CommandError: Found 1 problem.\n")
     assert done.stdout.splitlines()[-1].startswith("problem  database")
     assert "s3cret" not in done.stdout
+
+
+def test_a_shell_is_told_of_a_module_that_no_other_command_starts_with(
+    shell: Shell, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "__init__.py").touch()
+    (broken / "workflows.py").write_text(
+        "from django_openworkflow import workflow\n@workflow\ndef first(step): ...\n1 / 0\n"
+    )
+    (tmp_path / "with_broken.py").write_text(
+        "from testproject.settings import *\nINSTALLED_APPS = [*INSTALLED_APPS, 'broken']\n"
+    )
+    env = {"DJANGO_SETTINGS_MODULE": "with_broken", "PYTHONPATH": str(tmp_path)}
+    done = shell("workflowdoctor", env=env)
+    assert (done.returncode, done.stderr) == (1, "CommandError: Found 1 problem.\n")
+    (said,) = [line for line in done.stdout.splitlines() if line.startswith("problem")]
+    assert "broken.workflows cannot be imported: ZeroDivisionError: division by zero" in said
+    assert "ZeroDivisionError" in shell("listruns", env=env).stderr  # the others fail loudly
