@@ -91,7 +91,7 @@ class SqliteStore(Store):
             )
         rows = fetch(self.using, statements.READ, as_ids(each.run_id for each in wanted))
         return found.verdicts(
-            wanted, [(UUID(pk), status, owner, True) for pk, status, owner, _ in rows]
+            wanted, [(UUID(pk), status, owner, True) for pk, status, owner, *_ in rows]
         )
 
 
