@@ -78,7 +78,7 @@ def _steps(
         yield (
             statements.RESUME,
             [
-                (worker_id, has_undo, now, now, attempt_id.hex)
+                (worker_id, has_undo, now, now, attempt_id.hex, worker_id)
                 for attempt_id, (worker_id, has_undo) in batch.resumed.items()
             ],
         )

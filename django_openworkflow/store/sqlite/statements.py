@@ -42,11 +42,12 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '{{}}', 0, 0
    AND step.workflow_run_id = excluded.workflow_run_id
 """)
 
+# Not counted twice when this very claim has taken it over already.
 RESUME: Final = statement("""
 UPDATE {step}
    SET worker_id = %s, has_undo = %s, interruptions = interruptions + 1, started_at = %s,
        updated_at = %s
- WHERE id = %s AND status = 'running'
+ WHERE id = %s AND status = 'running' AND worker_id IS NOT %s
 """)
 
 COMPLETE_STEP: Final = statement("""
