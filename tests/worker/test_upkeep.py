@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -44,8 +44,8 @@ class UnreachableRecord(WorkerRecord):
 class UnreachableStore(Store):
     """A store on a database that does not answer heartbeats."""
 
-    def extend(
-        self, leases: Iterable[Lease], lease_seconds: float, *, now: datetime | None = None
+    def _extend(
+        self, leases: Sequence[Lease], lease_seconds: float, now: datetime | None
     ) -> dict[Lease, Verdict]:
         raise OperationalError
 
