@@ -30,8 +30,8 @@ _OWNER: Final = {RUNS: "id", ATTEMPTS: "workflow_run_id", DELIVERIES: "workflow_
 
 _LOCKS: Final = re.compile(r"\bFOR (?:NO KEY )?UPDATE\b")
 _TABLE: Final = re.compile(r'\b(?:FROM|UPDATE|INTO)\s+"?(\w+)"?')
-_WRITES_AS_WELL: Final = re.compile(r"\bAS \(\s*UPDATE\b")
 _WRITES: Final = re.compile(r"\s*(?:UPDATE|INSERT|DELETE)\b")
+_WRITES_WITHIN: Final = re.compile(r"\bAS \(\s*UPDATE\b")
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Recorder:
     def _wrapper(self, execute: Callable[..., Any], sql: str, params: Any, *args: Any) -> Any:
         if self._asks:
             return execute(sql, params, *args)
-        if _LOCKS.search(sql) and _WRITES_AS_WELL.search(sql):
+        if _LOCKS.search(sql) and _WRITES_WITHIN.search(sql):
             return self._note_what_it_takes(lambda: execute(sql, params, *args))
         result = execute(sql, params, *args)
         self._look(sql, params)
@@ -101,10 +101,10 @@ class Recorder:
     def _look(self, sql: str, params: Any) -> None:
         if savepoint := re.match(r'(ROLLBACK TO )?SAVEPOINT "?(\w+)', sql):
             self._note_savepoint(savepoint[2], rolls_back=bool(savepoint[1]))
-        elif _LOCKS.search(sql) and (table := _TABLE.search(sql)):
-            self._note_locks(table[1], self._ask(sql, params), waits="SKIP LOCKED" not in sql)
         elif _WRITES.match(sql) and (table := _TABLE.search(sql)):
             self._has_written_below |= table[1] in (ATTEMPTS, DELIVERIES)
+        elif _LOCKS.search(sql) and (table := _TABLE.search(sql)):
+            self._note_locks(table[1], self._ask(sql, params), waits="SKIP LOCKED" not in sql)
 
     def _note_savepoint(self, name: str, *, rolls_back: bool) -> None:
         if rolls_back:
