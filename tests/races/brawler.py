@@ -17,7 +17,8 @@ from django_openworkflow.exceptions import RunNotCancelable, RunNotFound, RunNot
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.states import RETRYABLE, StepKind
 from django_openworkflow.store import signalling, sweeps
-from django_openworkflow.store.base import ClaimRequest, Store
+from django_openworkflow.store.base import ClaimRequest
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import (
     ChildStarted,
     NewRun,
@@ -60,7 +61,7 @@ class Brawler:
 
     def __init__(self, arena: Arena, seed: int) -> None:
         self._arena = arena
-        self._store = Store("default")
+        self._store = store_for("default")
         self._random = random.Random(seed)  # noqa: S311 - not a secret
         self.done: Counter[str] = Counter()
 

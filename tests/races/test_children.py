@@ -38,7 +38,17 @@ from django_openworkflow.store.operations import (
     Verdict,
 )
 from tests.races.families import insert_family, statuses
-from tests.races.rivals import PATIENCE_SECONDS, Ending, Halt, Race, Rival, halted, race, rivals
+from tests.races.rivals import (
+    PATIENCE_SECONDS,
+    Ending,
+    Halt,
+    Race,
+    Rival,
+    ending,
+    halted,
+    race,
+    rivals,
+)
 
 if TYPE_CHECKING:
     from tests.races.scenes import Scene
@@ -200,6 +210,35 @@ def test_a_worker_that_dies_while_a_child_ends_leaves_all_or_nothing(end: Any) -
         assert not is_due(parent)
     assert statuses(parent, child) == ["running", ENDS[end]]
     assert is_due(parent)
+    assert step > 5
+
+
+@pytest.mark.parametrize("end", [complete, fail, cancel], ids=lambda end: end.__name__)
+@pytest.mark.parametrize("parent_dies", [True, False], ids=["parent dies", "child dies"])
+def test_whoever_dies_in_any_schedule_no_wake_is_lost(end: Any, *, parent_dies: bool) -> None:
+    """One is killed before its n-th statement, after the other went as far as it could.
+
+    What the dead one has begun never was. Whoever takes it up does it again, and the parent wakes.
+    """
+    step = 0
+    with rivals("survivor") as (survivor,):
+        while True:
+            step += 1
+            parent = couple()
+            parks, ends = (partial(each, parent, write_and_wait) for each in (park, end))
+            dies, lives = (parks, ends) if parent_dies else (ends, parks)
+            with rivals("doomed") as (doomed,):
+                halt = Halt(doomed, dies, before=step)
+                if not halt.has_stopped:
+                    halt.go_on().told()
+                    break
+                living = survivor.do(lives)
+                survivor.settle(living)
+                terminate(doomed)
+                assert isinstance(halt.go_on().error, OperationalError | InterfaceError)
+            survived, again = ending(living), Ending(value=dies())
+            parked, ended = (again, survived) if parent_dies else (survived, again)
+            judge(parent, parked, ended, ENDS[end])
     assert step > 5
 
 

@@ -20,7 +20,7 @@ from django_openworkflow import clock, send_signal
 from django_openworkflow.models import BufferedSignal, StepAttempt, WorkflowRun
 from django_openworkflow.states import RunStatus, StepKind, StepStatus
 from django_openworkflow.store import enqueue, signalling, sweeps
-from django_openworkflow.store.base import Store
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import (
     NewRun,
     RunFailed,
@@ -246,13 +246,13 @@ def deliver_kept() -> Callable[[], object]:
 def sweep_children() -> Callable[[], object]:
     insert_family(None, 0, 1, parked_ones=3)
     WorkflowRun.objects.update(deadline_at=timezone.now() - timedelta(seconds=1))
-    return lambda: sweeps.fail_overdue(Store("default"))
+    return lambda: sweeps.fail_overdue(store_for("default"))
 
 
 def put_back() -> Callable[[], object]:
     due = {"worker_id": None, "available_at": timezone.now(), "status": RunStatus.PENDING}
     WorkflowRun.objects.bulk_create([new_run(**due) for _ in range(3)])
-    return lambda: sweeps.put_back_unknown(Store("default"), [])
+    return lambda: sweeps.put_back_unknown(store_for("default"), [])
 
 
 VERBS: Final = [
