@@ -31,6 +31,7 @@ _OWNER: Final = {RUNS: "id", ATTEMPTS: "workflow_run_id", DELIVERIES: "workflow_
 _LOCKS: Final = re.compile(r"\bFOR (?:NO KEY )?UPDATE\b")
 _TABLE: Final = re.compile(r'\b(?:FROM|UPDATE|INTO)\s+"?(\w+)"?')
 _WRITES: Final = re.compile(r"\s*(?:UPDATE|INSERT|DELETE)\b")
+_WRITES_RUNS: Final = re.compile(rf'\s*UPDATE\s+"?{RUNS}"?\s')
 _WRITES_WITHIN: Final = re.compile(r"\bAS \(\s*UPDATE\b")
 
 
@@ -82,12 +83,17 @@ class Recorder:
             return execute(sql, params, *args)
         if _LOCKS.search(sql) and _WRITES_WITHIN.search(sql):
             return self._note_what_it_takes(lambda: execute(sql, params, *args))
+        if _WRITES_RUNS.match(sql) and not self.record.holds(RUNS):
+            return self._note_what_it_takes(lambda: execute(sql, params, *args), at_most=1)
         result = execute(sql, params, *args)
         self._look(sql, params)
         return result
 
-    def _note_what_it_takes(self, execute: Callable[[], Any]) -> Any:
-        """Note the runs that a statement locks, without waiting, and writes at once."""
+    def _note_what_it_takes(self, execute: Callable[[], Any], *, at_most: int | None = None) -> Any:
+        """Note the runs that a statement locks and writes at once.
+
+        Without waiting; or, if it is the first lock of all, one that needs no order.
+        """
         self._asks = True
         try:
             before = _places()[RUNS]
@@ -95,7 +101,9 @@ class Recorder:
             after = _places()[RUNS]
         finally:
             self._asks = False
-        self.record.holds(RUNS).extend(row for row in after if before.get(row) != after[row])
+        taken = [row for row in after if before.get(row) != after[row]]
+        if at_most is None or len(taken) <= at_most:
+            self.record.holds(RUNS).extend(taken)
         return result
 
     def _look(self, sql: str, params: Any) -> None:

@@ -78,7 +78,7 @@ def test_a_brawl_ends_without_a_deadlock(rounds: int, seed: int) -> None:
             empty_the_arena()
     if rounds >= 100:
         assert min(done[deed] for deed in DEEDS) > 5, done
-        assert min(done[f"{what} ACCEPTED"] for what in ("begin", "end")) > 50, done
+        assert min(done[f"{what} ACCEPTED"] for what in ("begin", "end")) > rounds // 10, done
 
 
 def judge_rows() -> None:

@@ -91,6 +91,7 @@ def test_a_run_after_its_steps_is_seen() -> None:
 @pytest.mark.parametrize("rows", [WorkflowRun.objects, StepAttempt.objects], ids=["run", "step"])
 def test_a_write_without_the_lock_is_seen(rows: Any) -> None:
     held_run_with_step()
+    held_run_with_step()
     with pytest.raises(AssertionError, match="without the lock"):
         recorded(lambda: rows.update(updated_at=timezone.now()))
 
