@@ -136,8 +136,8 @@ def test_the_library_opens_no_connection_but_to_the_database(
 def test_production_code_has_no_failpoints_and_asks_the_environment_for_nothing() -> None:
     """Faults are made from outside.
 
-    The exceptions are Django's reloader, Prometheus's folder, and the choice between two stores
-    that are both complete.
+    The exceptions are Django's reloader, Prometheus's folder, the number that a supervisor gives
+    its processes, and the choice between two stores that are both complete.
     """
     asking = {
         where
@@ -149,6 +149,7 @@ def test_production_code_has_no_failpoints_and_asks_the_environment_for_nothing(
         "management/commands/runworker.py",
         "contrib/prometheus/scraping.py",
         "store/factory.py",
+        "worker/supervisor.py",
     }
     for path in SOURCES:
         assert "failpoint" not in path.read_text(encoding="utf-8").lower(), path
@@ -156,8 +157,9 @@ def test_production_code_has_no_failpoints_and_asks_the_environment_for_nothing(
 
 def test_no_statement_changes_the_schema_at_run_time() -> None:
     ddl = ("create table", "alter table", "drop table", "create index", "truncate")
+    by_command = {"interop.py"}  # createinteropviews, which a person calls
     for path in SOURCES:
-        if "migrations" not in path.parts:
+        if "migrations" not in path.parts and path.name not in by_command:
             text = path.read_text(encoding="utf-8").lower()
             assert not [words for words in ddl if words in text], path
 

@@ -36,8 +36,17 @@ COMMANDS = (
     "workflowdoctor",
     "runworker",
 )
-# Django's own, and what would take the process over.
-NOT_FUZZED = {"help", "reload", "settings", "pythonpath", "traceback", "verbosity", "metrics_port"}
+# Django's own, and what would take the process over or start others.
+NOT_FUZZED = {
+    "help",
+    "reload",
+    "settings",
+    "pythonpath",
+    "traceback",
+    "verbosity",
+    "metrics_port",
+    "processes",
+}
 HOSTILE = (
     "",
     " ",
@@ -78,7 +87,7 @@ words = st.sampled_from(HOSTILE) | st.text(
 @pytest.fixture(autouse=True)
 def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A run, a workflow, and workers that end before they begin."""
-    monkeypatch.setattr(Worker, "run", lambda _self, **_options: None)
+    monkeypatch.setattr(Worker, "run", lambda worker, **_options: worker._listener.stop())
     with registry.isolated():
 
         @workflow("greet")
