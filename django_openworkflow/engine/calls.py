@@ -45,6 +45,7 @@ class FunctionCall:
         self.key = execution.enter(name)
         self._saved = execution.saved(self.key, StepKind.FUNCTION)
         self._attempt: Attempt | None = None
+        self._start_again: ops.StepStarted | None = None
 
     def run(self, fn: Callable[[], Any]) -> StepProgram:
         """Run the body on its own; its checkpoint is written with what comes next."""
@@ -123,7 +124,7 @@ class FunctionCall:
             status=StepStatus.RUNNING,
             created_at=execution.now,
         )
-        return ops.StepStarted(
+        start = ops.StepStarted(
             lease=execution.claimed.lease,
             attempt_id=self._attempt.id,
             step_name=self.key,
@@ -131,11 +132,16 @@ class FunctionCall:
             resumed=leftover is not None,
             has_undo=self._compensate is not None,
         )
+        self._start_again = None if start.resumed else start
+        return start
 
     def _complete(self, result: object) -> ops.StepCompleted:
         text = encode(result, what=f'output of step "{self.key}"')
         return ops.StepCompleted(
-            lease=self._execution.claimed.lease, attempt_id=self._started.id, output=text
+            lease=self._execution.claimed.lease,
+            attempt_id=self._started.id,
+            output=text,
+            started=self._start_again,
         )
 
     def _done(self, operation: ops.StepCompleted) -> Any:
@@ -148,7 +154,9 @@ class FunctionCall:
         if is_final:
             text = encode_error({**decode(text), "retryable": False})
         lease = self._execution.claimed.lease
-        failure = ops.StepFailed(lease=lease, attempt_id=self._started.id, error=text)
+        failure = ops.StepFailed(
+            lease=lease, attempt_id=self._started.id, error=text, started=self._start_again
+        )
         yield Submit(operations=(failure,))
         self._execution.check_interrupted(error)
         failures = self._note_failure(text)

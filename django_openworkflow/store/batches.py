@@ -121,6 +121,10 @@ class Batch:
                 return False
             if begun.status == StepStatus.RUNNING:
                 begun.status, begun.output, begun.error = status, output, error
+        elif operation.started is not None and self._start(operation.started, row, None):
+            # The start was committed without waiting for the disk: the server may have lost it.
+            begun = self.started[attempt_id]
+            begun.status, begun.output, begun.error = status, output, error
         elif self.ended.setdefault(attempt_id, (run_id, status, output, error))[0] != run_id:
             return False
         if row.crashes:

@@ -143,20 +143,25 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCompleted:
-    """A step ended well. An attempt that is completed already keeps its first output."""
+    """A step ended well. An attempt that is completed already keeps its first output.
+
+    ``started``: its start, which is written again if a crash of the server has lost it.
+    """
 
     lease: Lease
     attempt_id: UUID
     output: str | None = None
+    started: StepStarted | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFailed:
-    """A step's body raised, or what it waited for failed."""
+    """A step's body raised, or what it waited for failed. ``started``: see ``StepCompleted``."""
 
     lease: Lease
     attempt_id: UUID
     error: str
+    started: StepStarted | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,9 @@ def _failed(rows: TurnRows, operation: StepFailed) -> None:
 def _finish(rows: TurnRows, operation: Any, **columns: Any) -> int:
     """End a running attempt; one that has ended already keeps its first outcome."""
     moment = clock.moment()
+    started = getattr(operation, "started", None)
+    if started is not None and not rows.attempts.filter(pk=operation.attempt_id).exists():
+        _started(rows, started)  # a crash of the server has lost it
     return rows.attempts.filter(
         pk=operation.attempt_id,
         workflow_run=operation.lease.run_id,

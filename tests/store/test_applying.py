@@ -20,6 +20,7 @@ from django_openworkflow.store.operations import (
     SleepStarted,
     StepCompleted,
     StepFailed,
+    StepStarted,
     Verdict,
 )
 from django_openworkflow.store.turns import iso, whole_milliseconds
@@ -194,6 +195,26 @@ def test_a_wait_takes_one_buffered_signal_however_often_it_begins() -> None:
 
     assert SignalDelivery.objects.get().data == 0
     assert BufferedSignal.objects.get() == kept[1]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_start_that_the_server_lost_in_a_crash_is_written_with_the_end(*, fails: bool) -> None:
+    """A start is committed without waiting for the disk; that of an end is waited for."""
+    run, _, lease = held()
+    start = StepStarted(
+        lease=lease, attempt_id=new_id(), step_name="lost", kind="function", has_undo=True
+    )
+    write(start)
+    StepAttempt.objects.filter(pk=start.attempt_id).delete()
+    if fails:
+        write(StepFailed(lease=lease, attempt_id=start.attempt_id, error=ERROR, started=start))
+    else:
+        write(StepCompleted(lease=lease, attempt_id=start.attempt_id, output="1", started=start))
+    attempt = StepAttempt.objects.get(pk=start.attempt_id)
+    expected = ("failed", None) if fails else ("completed", 1)
+    assert (attempt.status, attempt.output) == expected
+    assert (attempt.step_name, attempt.kind, attempt.has_undo) == ("lost", "function", True)
+    assert (attempt.workflow_run_id, attempt.worker_id) == (run.pk, lease.worker_id)
 
 
 def test_the_first_outcome_of_an_attempt_is_kept() -> None:
