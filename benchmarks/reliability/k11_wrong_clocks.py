@@ -6,14 +6,17 @@ Each worker process gets a shifted clock by a preloaded library, compiled here w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.reliability.arena import Arena, Findings, wait_until
 from benchmarks.reliability.clocks import compile_clock
 from benchmarks.reliability.fleet import Fleet
 from benchmarks.reliability.tasks import napping
 from django_openworkflow.models import StepAttempt, WorkflowRun
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 _TOLERANCE: Final = timedelta(seconds=1)
 
@@ -39,7 +42,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
         for _ in range(plan.runs):
             napping.start(seconds=plan.seconds)
         wait_until(lambda: not WorkflowRun.objects.active().exists(), seconds=60)
-    late = [nap_seconds - plan.seconds for nap_seconds in _naps()]
+    late = _lateness()
     claims = list(WorkflowRun.objects.values_list("attempts", flat=True))
     tolerance = _TOLERANCE.total_seconds()
     return Findings(
@@ -52,16 +55,31 @@ def measure(arena: Arena, plan: Plan) -> Findings:
         wrong={
             "runs_not_completed": plan.runs - WorkflowRun.objects.completed().count(),
             "woken_early": sum(error < 0 for error in late),
+            "sleeps_too_short": _too_short(plan.seconds),
             "woken_late": sum(error > tolerance for error in late),
             "claimed_more_than_twice": sum(times > 2 for times in claims),
         },
     )
 
 
-def _naps() -> list[float]:
-    """Return how long each sleep was, from its row to the start of the step after it."""
+def _lateness() -> list[float]:
+    """Return how long after the end of its sleep each run went on."""
     after = dict(
-        StepAttempt.objects.filter(step_name="after").values_list("workflow_run", "created_at")
+        StepAttempt.objects.filter(step_name="after").values_list("workflow_run", "started_at")
     )
-    begun = StepAttempt.objects.filter(step_name="nap").values_list("workflow_run", "started_at")
-    return [(after[run] - moment).total_seconds() for run, moment in begun if moment is not None]
+    return [(after[run] - ends_at).total_seconds() for run, _, ends_at in _naps()]
+
+
+def _too_short(seconds: float) -> int:
+    """Count the sleeps that were to end sooner than asked for, but for the clock's milliseconds."""
+    spans = [(ends_at - begun_at).total_seconds() for _, begun_at, ends_at in _naps()]
+    return sum(span < seconds - 0.001 for span in spans)
+
+
+def _naps() -> list[tuple[UUID, datetime, datetime]]:
+    """Return each run with the beginning and the end of its sleep, by the database's clock."""
+    rows = StepAttempt.objects.filter(step_name="nap")
+    return [
+        (run, begun_at, datetime.fromisoformat(context["resumeAt"]))
+        for run, begun_at, context in rows.values_list("workflow_run", "created_at", "context")
+    ]
