@@ -259,7 +259,8 @@ asked = st.builds(
 def plain(value: Any, start: datetime) -> Any:  # noqa: PLR0911 - one return for each kind
     """Make two results comparable: moments by the minute, claims without their token."""
     if isinstance(value, datetime):
-        return round((value - start) / timedelta(minutes=1)) if value.year > 2025 else value
+        is_fixed = value.year in {2020, FAR.year}  # whenever the scene was built
+        return value if is_fixed else round((value - start) / timedelta(minutes=1))
     if isinstance(value, str) and value.startswith("claimer:"):
         return "claimer"
     if isinstance(value, str) and value.endswith("Z"):
