@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +40,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
     try:
         seed(arena.seed)(run_state_machine_as_test)(RunMachine, settings=chosen)
     except AssertionError:
+        traceback.print_exc()
         failed = 1
     return Findings(
         facts={

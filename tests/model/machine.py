@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 pick = st.integers(0, 1000)
 SIGNALS = ("red", "green")
+GIVING_UP = (ops.RunParked, ops.RunRescheduled, ops.RunReleased, ops.RunFailed)
 
 
 def span(seconds: float) -> timedelta:
@@ -248,6 +249,7 @@ class RunMachine(RuleBasedStateMachine):
         wake_at = self.began_at + span(min(others)) if others else None
         self.submit(ops.RunParked(lease=lease, wake_at=wake_at, waits=(started,)))
         run.waits.append(wait)
+        run.gave_up = lease
         run.give_up(RunStatus.RUNNING, earliest)
         happened = [each for each in run.waits if each.received or _child_ended(each)]
         if happened:
@@ -298,6 +300,7 @@ class RunMachine(RuleBasedStateMachine):
             error = '{"message":"x"}'
             self.submit(ops.RunFailed(lease=lease, parent_run_id=parent_id, error=error))
             run.failures += 1
+            run.gave_up = lease
             run.end(RunStatus.FAILED, self.now)
             return
         completed = ops.RunCompleted(lease=lease, parent_run_id=parent_id, output="[1]")
@@ -317,6 +320,7 @@ class RunMachine(RuleBasedStateMachine):
             )
         )
         run.failures += is_failure
+        run.gave_up = lease
         run.give_up(RunStatus.PENDING, self.now + BACKOFF)
 
     @precondition(any_run(lambda run: run.is_held))
@@ -324,6 +328,7 @@ class RunMachine(RuleBasedStateMachine):
     def release(self, number: int) -> None:
         run, lease = self.held(number)
         self.submit(ops.RunReleased(lease=lease))
+        run.gave_up = lease
         run.give_up(RunStatus.RUNNING, self.now)
 
     @precondition(any_run(lambda _run: True))
@@ -430,7 +435,10 @@ class RunMachine(RuleBasedStateMachine):
             ),
         ]
         (receipt,) = self.store.take_turn([operations[what]]).receipts
-        assert receipt.verdict in (Verdict.LOST, Verdict.CANCELED)
+        refused = (Verdict.LOST, Verdict.CANCELED)
+        # Who gave the run up may say so again: the reply may have been lost. It writes nothing.
+        gives_up = isinstance(operations[what], GIVING_UP) and lease == run.gave_up
+        assert receipt.verdict in ((*refused, Verdict.ACCEPTED) if gives_up else refused)
 
     @precondition(any_run(lambda run: bool(run.zombies) and bool(run.started)))
     @rule(number=pick)

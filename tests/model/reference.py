@@ -50,6 +50,7 @@ class Run:
     available_at: float | None = 0.0
     lease: Lease | None = None  # of the worker that holds it
     zombies: list[Lease] = field(default_factory=list)  # of those that have lost it
+    gave_up: Lease | None = None  # the last one that let go of it by itself
     parent: Run | None = None
     deadline_at: float | None = None
     ended_at: float | None = None
