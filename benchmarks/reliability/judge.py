@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -84,7 +85,10 @@ def lost() -> int:
     )
     lost = WorkflowRun.objects.exclude(status__in=(RunStatus.COMPLETED, RunStatus.CANCELED))
     rightly_failed = Q(status=RunStatus.FAILED, pk__in=of_canceled.values("workflow_run"))
-    return lost.exclude(rightly_failed).count()
+    found = lost.exclude(rightly_failed)
+    for run in found[:5]:
+        sys.stderr.write(f"lost: {run} {run.status} worker {run.worker_id} {run.error}\n")
+    return found.count()
 
 
 def _ours() -> list[WorkflowRun]:
