@@ -26,18 +26,18 @@ class Plan:
     quiet_seconds: float = 120
 
 
-def _weather() -> Weather:
+def _weather(swallowed_commit_share: float) -> Weather:
     return Weather(
         longest_delay_seconds=0.5,
         delayed_share=0.02,
         reset_share=0.005,
-        swallowed_commit_share=0.02,
+        swallowed_commit_share=swallowed_commit_share,
     )
 
 
 SIZES: Final = {
-    "small": Plan(runs=24, lasts_seconds=4, weather=_weather()),
-    "full": Plan(runs=600, lasts_seconds=60, weather=_weather()),
+    "small": Plan(runs=24, lasts_seconds=4, weather=_weather(0.1)),
+    "full": Plan(runs=600, lasts_seconds=60, weather=_weather(0.02)),
 }
 
 

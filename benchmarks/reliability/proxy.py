@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 65536
 _COMMIT: Final = b"COMMIT"
+# How the server says that it has committed. A client may have prepared the statement, and then no
+# longer spells it. Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
+_COMMITTED: Final = b"COMMIT\x00"
 
 
 @dataclass(kw_only=True)
@@ -127,7 +130,6 @@ class _Link:
         self, proxy: Proxy, client: asyncio.StreamWriter, server: asyncio.StreamWriter
     ) -> None:
         self._proxy, self._client, self._server = proxy, client, server
-        self._swallowing = False
 
     async def up(self, reader: asyncio.StreamReader) -> None:
         """Carry what the client says."""
@@ -139,7 +141,6 @@ class _Link:
                 await asyncio.sleep(self._proxy.weather.longest_delay_seconds)
             if _COMMIT in chunk.upper():
                 await asyncio.sleep(self._proxy.weather.commit_delay_seconds)
-                self._swallowing = self._swallowing or self._proxy.swallows()
             if not await self._proxy.pass_on(chunk, self._server):
                 break
         self._abort()
@@ -147,7 +148,9 @@ class _Link:
     async def down(self, reader: asyncio.StreamReader) -> None:
         """Carry what the server answers."""
         while chunk := await reader.read(_CHUNK):
-            if self._swallowing or not await self._proxy.pass_on(chunk, self._client):
+            if _COMMITTED in chunk and self._proxy.swallows():
+                break
+            if not await self._proxy.pass_on(chunk, self._client):
                 break
         self._abort()
 
