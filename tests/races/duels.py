@@ -54,6 +54,7 @@ class Duel:
     judge: Callable[[Scene, Ending, Ending], str]
     rarity: int = 1  # one round in so many
     cancel: Callable[[Scene], Any] = cancel_run
+    fewest_statements: int = 4  # of either side: as many schedules there are at least
 
     def __str__(self) -> str:
         return self.name
@@ -181,7 +182,8 @@ def take_over(scene: Scene) -> list[ClaimedRun]:
 RARE: Final = 5  # in random races; all schedules are gone through all the same
 
 DUELS: Final = [
-    Duel("claim", scenes.due_run, claim, judges.claim),
+    # What nobody has claimed is canceled by one statement, after the look at the run.
+    Duel("claim", scenes.due_run, claim, judges.claim, fewest_statements=2),
     Duel("step start", scenes.held_run, start, judges.started),
     Duel("step result", scenes.held_run_with_step, complete_step, judges.completed_step),
     Duel("park", scenes.held_run, park, judges.started),
