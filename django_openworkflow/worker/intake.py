@@ -43,6 +43,7 @@ class Intake:
         self._left: set[Lease] = set()  # their slots are free, their threads not yet back
         self._is_asked = False
         self._is_open = True
+        self._is_last = False  # the next claim is the last one
         self._mutex = threading.Lock()
         self._hand_out = hand_out
         self._request: dict[str, Any] = {
@@ -71,6 +72,10 @@ class Intake:
         """Let the next turn claim for the slots that are free."""
         self._is_asked = True
 
+    def ask_once(self) -> None:
+        """Let the next turn claim, and none after it: not even for slots that passes leave."""
+        self._is_asked = self._is_last = True
+
     def close(self) -> None:
         """Claim nothing from now on."""
         self._is_open = False
@@ -92,6 +97,7 @@ class Intake:
         if not (self._is_open and (ending or self._is_asked)):
             return None
         self._is_asked = False
+        self._is_open = not self._is_last
         limit = self.free + ending
         if limit < 1:
             return None

@@ -6,7 +6,7 @@ A hint, never the truth: without it everything works at the pace of polls and he
 from __future__ import annotations
 
 import logging
-import select
+import selectors
 import socket
 import threading
 from typing import TYPE_CHECKING, Any, Final
@@ -34,23 +34,25 @@ class Listener:
         self._using = using
         self._on_notice = on_notice
         self._stopping = threading.Event()
-        self._stop_here, self._stop_there = socket.socketpair()
+        self._ends: tuple[socket.socket, ...] = ()  # one is closed to wake the thread at the other
         self._thread = threading.Thread(target=self._run, name="openworkflow-listener", daemon=True)
         self.is_listening = False
 
     def start(self) -> None:
         """Begin to listen, if the database can notify."""
         if connections[self._using].vendor == "postgresql":
+            self._ends = socket.socketpair()
             self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
-        if not self._stopping.is_set():
-            self._stopping.set()
-            self._stop_here.close()
+        self._stopping.set()
+        for end in self._ends[:1]:
+            end.close()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
-        self._stop_there.close()
+        for end in self._ends:
+            end.close()
 
     def _run(self) -> None:
         import psycopg
@@ -71,12 +73,14 @@ class Listener:
         connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel())))
         self.is_listening = True
         self._on_notice("")
-        while not self._stopping.is_set():
-            # Costs nothing while nothing happens: the other end of the pair is closed by stop().
-            select.select([connection.fileno(), self._stop_there], [], [])
-            connection.pgconn.consume_input()
-            while notice := connection.pgconn.notifies():
-                self._on_notice(notice.extra.decode())
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection.fileno(), selectors.EVENT_READ)
+            selector.register(self._ends[1], selectors.EVENT_READ)
+            while not self._stopping.is_set():
+                selector.select()  # costs nothing while nothing happens; stop() ends it
+                connection.pgconn.consume_input()
+                while notice := connection.pgconn.notifies():
+                    self._on_notice(notice.extra.decode())
 
     def _parameters(self) -> dict[str, Any]:
         """Return what Django connects with; a pool is for connections that are given back."""

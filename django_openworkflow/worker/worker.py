@@ -114,6 +114,8 @@ class Worker:
         ``once`` after one round of claims has been executed.
         """
         self._is_watched = until_idle or once
+        if once:
+            self._intake.ask_once()
         self._upkeep.start()
         self._listener.start()
         try:
