@@ -57,7 +57,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
             "bound_seconds": bound,
             "crowd": plan.crowd,
         },
-        wrong={"later_than_the_bound": sum(span > bound for span in seconds)},
+        late={"later_than_the_bound": sum(span > bound for span in seconds)},
     )
 
 

@@ -55,9 +55,9 @@ def measure(arena: Arena, plan: Plan) -> Findings:
         wrong={
             "runs_not_completed": plan.runs - WorkflowRun.objects.completed().count(),
             "woken_early": sum(error < 0 for error in late),
-            "woken_late": sum(error > tolerance for error in late),
             "claimed_more_than_twice": sum(times > 2 for times in claims),
         },
+        late={"woken_late": sum(error > tolerance for error in late)},
     )
 
 

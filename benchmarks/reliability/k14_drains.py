@@ -68,11 +68,12 @@ def measure(arena: Arena, plan: Plan) -> Findings:
             "slowest_exit_seconds": round(max(seconds), 2),
         },
         wrong={
-            "not_ended_in_time": not_ended + sum(span > _GRACE_SECONDS for span in seconds),
+            "not_ended": not_ended,
             "runs_not_completed": lost(),
             "steps_failed": failed_attempts(),
             "bodies_called_again": sum(times - 1 for times in effects.entries.values()),
             "signals_that_met_nobody": plan.signals - at_work,
             **{f"counted_as_{name}": int(count) for name, count in counted.items()},
         },
+        late={"not_ended_in_time": sum(span > _GRACE_SECONDS for span in seconds)},
     )

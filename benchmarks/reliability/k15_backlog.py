@@ -68,13 +68,13 @@ def measure(arena: Arena, plan: Plan) -> Findings:
             "churn_under_the_snapshot": plan.churn,
             "p99_ms_beside_a_snapshot": _p99(beside_a_snapshot),
         },
-        wrong={
+        wrong={"plans_that_sort_or_scan": _bad_plans()},
+        late={
             "grows_with_the_backlog": int(statistics.median(fresh) > _GROWTH * among_few),
             "p99_beyond_the_limit": int(_p99(fresh) > plan.limit_ms),
             "p99_beyond_the_limit_beside_a_snapshot": int(
                 _p99(beside_a_snapshot) > plan.limit_ms_beside_a_snapshot
             ),
-            "plans_that_sort_or_scan": _bad_plans(),
         },
     )
 

@@ -49,7 +49,8 @@ def render(results: dict[str, dict[str, Any]]) -> str:
 
 def _row(result: dict[str, Any]) -> str:
     line = LINES[result["line"]]
-    broken = {law: count for law, count in result["wrong"].items() if count}
+    laws = {**result["wrong"], **result.get("late", {})}
+    broken = {law: count for law, count in laws.items() if count}
     met = "yes" if result["ok"] else f"**no**: {_words(broken)}"
     seen = _words({**result["facts"], "seconds": result.get("seconds", "unknown")})
     theirs = seen_there().get(line.name, "not tried")

@@ -31,7 +31,16 @@ requires = {
 
 def check(name: str, *arguments: str, **environment: str) -> dict[str, Any]:
     done = subprocess.run(  # noqa: S603 - a program of this project
-        [sys.executable, "-m", "benchmarks.reliability", name, "--size", "small", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.reliability",
+            name,
+            "--size",
+            "small",
+            "--busy",
+            *arguments,
+        ],
         cwd=ROOT,
         env={**os.environ, "PYTHONWARNINGS": "default", **environment},
         capture_output=True,
@@ -45,8 +54,8 @@ def check(name: str, *arguments: str, **environment: str) -> dict[str, Any]:
 
 
 def judge(found: dict[str, Any]) -> None:
-    assert found["ok"] is True
-    assert set(found["wrong"].values()) == {0}
+    """Judge what must hold on a busy machine; how soon it holds is measured by the command."""
+    assert not any(found["wrong"].values()), found["wrong"]
 
 
 @requires["sqlite"]
