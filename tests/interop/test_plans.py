@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pytest
+from django.db import connection
 
 from django_openworkflow.management.interop import CLAIM_INDEX
 from tests.store.test_claim import (
@@ -54,6 +55,7 @@ WHERE wr."id" = candidate."id" AND wr."namespace_id" = 'default'
 RETURNING wr.*
 """
 MOST_ROWS: Final = 10
+POSTGRESQL_18: Final = 180000
 
 pytestmark = pytest.mark.usefixtures("views")
 
@@ -67,6 +69,9 @@ def claimed(plan: dict[str, Any]) -> float:
 # then takes the due rows to be few, and sorts them.
 @pytest.mark.parametrize("statistics", [name for name in STATISTICS if name != "size only"])
 def test_a_claim_from_a_backlog_reads_an_index_in_its_order(statistics: str) -> None:
+    version: int = getattr(connection, "pg_version", 0)
+    if statistics == "none" and version >= POSTGRESQL_18:
+        pytest.skip("without any statistics PostgreSQL 18 may start from the other table")
     prepare(statistics)
     executed = Executed(CLAIM, explain(CLAIM))
     assert claimed(executed.plan) == 1
