@@ -108,8 +108,8 @@ def test_the_number_of_statements_grows_with_queues_and_not_with_runs() -> None:
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="asks PostgreSQL's planner")
 def test_every_number_is_read_through_an_index() -> None:
-    rows = [WorkflowRunFactory.build(completed=True) for _ in range(3000)] + [
-        WorkflowRunFactory.build(parked=True) for _ in range(1000)
+    rows = [WorkflowRunFactory.build(completed=True) for _ in range(6000)] + [
+        WorkflowRunFactory.build(parked=True) for _ in range(300)
     ]
     WorkflowRun.objects.bulk_create(rows)
     make(due=timedelta(minutes=1))
