@@ -155,10 +155,19 @@ MUTANTS: Final = (
     Mutant(
         name="budget",
         rule="only failures of user code count against a retry budget",
-        file="store/run_writes.py",
-        old=" if operation.is_failure else {}",
-        new="",
+        file="store/sqlite/rows.py",
+        old="int(each.is_failure)",
+        new="1",
         tests=("tests/store/test_applying.py", "tests/engine/test_workflow_retries.py"),
+    ),
+    Mutant(
+        name="budget-in-one-trip",
+        rule="the same, where PostgreSQL writes a turn in one packet",
+        file="store/postgresql/parameters.py",
+        old="int(operation.is_failure)",
+        new="1",
+        tests=("tests/store/test_applying.py", "tests/store/test_differential.py"),
+        on_postgresql=True,
     ),
     Mutant(
         name="key-lock",
@@ -172,9 +181,17 @@ MUTANTS: Final = (
     Mutant(
         name="wake-parent",
         rule="a run that ends wakes its parent in the same transaction",
+        file="store/sqlite/rows.py",
+        old="[(now, now, run_id.hex, now) for run_id in ended]",
+        new="[]",
+        tests=("tests/engine/test_wakes.py", "tests/store/test_differential.py"),
+    ),
+    Mutant(
+        name="wake-parent-of-a-canceled-run",
+        rule="so does a run that is canceled",
         file="transitions.py",
         old="            self.wake_parents_locked(chunk)\n",
         new="",
-        tests=("tests/engine/test_wakes.py", _MODEL),
+        tests=("tests/vocabulary/test_children_endings.py", "tests/engine/test_wakes.py"),
     ),
 )
