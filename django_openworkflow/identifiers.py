@@ -6,11 +6,14 @@ import sys
 from uuid import UUID
 
 if sys.version_info >= (3, 14):
-    from uuid import uuid7 as new_id
+    from uuid import uuid7
 else:
-    from uuid_utils.compat import uuid7 as new_id
+    from uuid_utils.compat import uuid7
 
-__all__ = ["as_uuid", "new_id"]
+
+def new_id() -> UUID:
+    """Return a new id. Migrations name this function: it is the same for every Python."""
+    return uuid7()
 
 
 def as_uuid(value: object) -> UUID | None:

@@ -59,6 +59,7 @@ TERMINAL: Final = (
 RETRYABLE: Final = (RunStatus.FAILED, RunStatus.CANCELED)
 SUCCESSFUL: Final = (RunStatus.COMPLETED, RunStatus.SUCCEEDED)
 STEP_SUCCESSFUL: Final = (StepStatus.COMPLETED, StepStatus.SUCCEEDED)
+STEP_ENDED: Final = (*STEP_SUCCESSFUL, StepStatus.FAILED)
 # A cancel closes what only waits. The body of a function step may be running: its outcome is kept.
 WAITS: Final = (
     StepKind.SLEEP,

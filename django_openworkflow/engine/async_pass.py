@@ -113,7 +113,8 @@ class AsyncPass:
             self._pulse = self._loop.create_future()
 
     def _beat(self) -> None:
-        if not self._pulse.done():
+        """Wake whoever supervises the pass; while every task is at work there is nothing to see."""
+        if (self._suspends or self.is_closing) and not self._pulse.done():
             self._pulse.set_result(None)
 
     def _interrupt_soon(self) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Least, Now
+from django.db.models.lookups import GreaterThanOrEqual
 from django.utils.translation import gettext_lazy as _
 
 from django_openworkflow import conf
@@ -103,32 +104,21 @@ class WorkflowRun(models.Model):
             ("signal_workflowrun", "Can send signals to workflow runs"),
         )
         constraints = (
+            # Few and short: PostgreSQL reads them anew for every statement that writes a run.
             models.CheckConstraint(
-                name="openworkflow_run_status", condition=Q(status__in=RunStatus.values)
-            ),
-            models.CheckConstraint(
-                name="openworkflow_run_finished_iff_terminal",
-                condition=Q(status__in=TERMINAL, finished_at__isnull=False)
-                | Q(status__in=ACTIVE, finished_at__isnull=True),
-            ),
-            models.CheckConstraint(
-                name="openworkflow_run_available_iff_active",
-                condition=Q(status__in=TERMINAL, available_at__isnull=True)
-                | Q(status__in=ACTIVE, available_at__isnull=False),
+                name="openworkflow_run_state",
+                condition=Q(status__in=ACTIVE, available_at__isnull=False, finished_at__isnull=True)
+                | Q(status__in=TERMINAL, available_at__isnull=True, finished_at__isnull=False),
             ),
             models.CheckConstraint(
                 name="openworkflow_run_unowned",
-                condition=~Q(status__in=(RunStatus.PENDING, RunStatus.FAILED, RunStatus.CANCELED))
-                | Q(worker_id__isnull=True),
+                condition=Q(worker_id__isnull=True)
+                | ~Q(status__in=(RunStatus.PENDING, RunStatus.FAILED, RunStatus.CANCELED)),
             ),
             models.CheckConstraint(
                 name="openworkflow_run_counters",
-                condition=Q(
-                    attempts__gte=0,
-                    failures__gte=0,
-                    crashes__gte=0,
-                    takeovers__gte=0,
-                    deferrals__gte=0,
+                condition=GreaterThanOrEqual(
+                    Least("attempts", "failures", "crashes", "takeovers", "deferrals"), 0
                 ),
             ),
             models.CheckConstraint(

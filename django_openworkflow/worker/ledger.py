@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import DatabaseError, InterfaceError
 
+from django_openworkflow.store.operations import StorageInterrupted
 from django_openworkflow.transactions import borrowed, private_connection
 from django_openworkflow.worker.tickets import (
     AsyncTicket,
@@ -39,6 +40,8 @@ _LARGEST_TURN: Final = 500
 _FLUSH_SECONDS: Final = 0.01
 # How many looks in vain end the watch over posted operations.
 _MOST_LOOKS: Final = 100
+# How long the turns that are on their way may take when the ledger is closed.
+_CLOSE_SECONDS: Final = 5.0
 
 
 class GroupLedger:
@@ -68,7 +71,9 @@ class GroupLedger:
         self._calls = threading.Event()
         self._is_called = False  # the thread of the ledger has been told to lead
         self._is_watched = False  # the thread of the ledger looks after posted operations
-        self._is_closed = False
+        self._is_over = False  # the thread of the ledger may end
+        self._is_still = threading.Event()  # closed, and nobody leads any more
+        self.is_closed = False
 
     # --- for executors --------------------------------------------------------------------------
 
@@ -94,6 +99,7 @@ class GroupLedger:
         while True:
             ticket = AsyncTicket(operations, after)
             with self._mutex:
+                self._refuse_if_closed()
                 self._queue.append(ticket)
                 is_first = len(self._queue) == 1
             if is_first:  # the others who are ready to run come to the same turn
@@ -109,6 +115,7 @@ class GroupLedger:
         due_at = time.monotonic() + _FLUSH_SECONDS
         posted = PostedTicket(operation, Patience(self._lease_seconds), due_at)
         with self._mutex:
+            self._refuse_if_closed()
             self._posted.append(posted)
             needs_watch = not self._is_watched
             self._is_watched = True
@@ -167,14 +174,25 @@ class GroupLedger:
         self._call(to_lead=True)
 
     def close(self) -> None:
-        """Write what was posted, end the ledger's thread and close the connection."""
+        """Write what was posted, take nothing more, and close the connection.
+
+        Callers that come later, such as a body that has outlived the grace time, get
+        ``StorageInterrupted``. A turn that does not end keeps its connection: to close what another
+        thread is using would bring the process down.
+        """
         if self._posted:
             self.take_turn()
-        self._is_closed = True
+        with self._mutex:
+            self.is_closed = True
+            if not self._is_led:
+                self._is_still.set()
+        is_still = self._is_still.wait(_CLOSE_SECONDS)
+        self._is_over = True
         self._calls.set()
         if self._thread is not None:
-            self._thread.join(timeout=5)
-        self._connection.close()
+            self._thread.join(timeout=_CLOSE_SECONDS)
+        if is_still:
+            self._connection.close()
 
     # --- the ledger's own thread ----------------------------------------------------------------
 
@@ -182,7 +200,7 @@ class GroupLedger:
         """Wake the thread of the ledger, which begins with the first need of it."""
         with self._mutex:
             self._is_called = self._is_called or to_lead
-            if self._thread is None and not self._is_closed:
+            if self._thread is None and not self._is_over:
                 self._thread = threading.Thread(
                     target=self._serve, name="openworkflow-ledger", daemon=True
                 )
@@ -192,7 +210,7 @@ class GroupLedger:
     def _serve(self) -> None:
         """Lead for event loops, and for what was posted when nobody else takes a turn."""
         looks = 0
-        while not self._is_closed:
+        while not self._is_over:
             called = self._calls.wait(_FLUSH_SECONDS if self._is_watched else None)
             if called:
                 self._calls.clear()
@@ -219,12 +237,18 @@ class GroupLedger:
     def _enqueue(self, ticket: Ticket) -> bool:
         """Queue a ticket; return whether the caller has to lead, because nobody does."""
         with self._mutex:
+            self._refuse_if_closed()
             leads = not self._is_led
             if not leads:
                 ticket.close_gate()
             self._queue.append(ticket)
             self._is_led = True
         return leads
+
+    def _refuse_if_closed(self) -> None:
+        if self.is_closed:
+            message = "the worker has stopped"
+            raise StorageInterrupted(message)
 
     def _lead(self) -> None:
         """Write what is queued, hand the lead to the next in the queue, then tell the others."""
@@ -246,6 +270,8 @@ class GroupLedger:
             self._posted[:0] = unwritten
             heir = self._queue[0] if self._queue else None
             self._is_led = heir is not None or self._is_wanted
+            if self.is_closed and not self._is_led:
+                self._is_still.set()
         if heir is not None and not isinstance(heir, AsyncTicket):
             heir.lead()
         elif self._is_led:

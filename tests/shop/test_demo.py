@@ -40,7 +40,7 @@ def test_the_small_demo_ends_by_itself_and_all_it_claims_is_true(database: Path)
         timeout=LONGEST_SECONDS,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.isascii()
     assert "with status completed\n" in done.stdout
     assert "FALSE" not in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,39 @@ def test_a_lone_caller_writes_at_once() -> None:
         assert them.ledger.submit(start_of(run), start_of(run)).verdict is Verdict.ACCEPTED
 
     assert store.turns == [2]
+
+
+def test_a_turn_ends_before_its_connection_is_closed_and_none_comes_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = WatchedStore("default")
+    first, second = (WorkflowRunFactory.create(running=True) for _ in range(2))
+    with callers(store) as them:
+        ledger = them.ledger
+        closed_while_busy: list[bool] = []
+        close = ledger._connection.close
+
+        def noted_close() -> None:
+            closed_while_busy.append(ledger.is_busy)
+            close()
+
+        monkeypatch.setattr(ledger._connection, "close", noted_close)
+        pause = Pause(store)
+        in_flight = them.submit(start_of(first))
+        assert pause.is_reached.wait(PATIENCE_SECONDS)
+        closer = threading.Thread(target=ledger.close)
+        closer.start()
+        wait_until(lambda: ledger.is_closed, "a ledger that takes nothing more")
+        with pytest.raises(StorageInterrupted):
+            ledger.submit(start_of(second))
+        with pytest.raises(StorageInterrupted):
+            ledger.post(start_of(second))
+        pause.may_go_on.set()
+        closer.join(PATIENCE_SECONDS)
+
+    assert in_flight.result(0).verdict is Verdict.ACCEPTED
+    assert closed_while_busy[0] is False
+    assert store.turns == [1]
 
 
 def test_one_bad_operation_fails_alone() -> None:
