@@ -695,3 +695,10 @@ def test_counters_are_counted_by_the_database() -> None:
     WorkflowRun.objects.using(DEFAULT_DB_ALIAS).filter(pk=run.pk).update(crashes=F("crashes") + 1)
     run.refresh_from_db()
     assert run.crashes == 1
+
+
+def test_the_migration_is_the_same_for_every_python() -> None:
+    default = WorkflowRun._meta.pk.default
+    assert (
+        f"{default.__module__}.{default.__qualname__}" == "django_openworkflow.identifiers.new_id"
+    )

@@ -15,7 +15,7 @@ from testproject.shop.models import GatewayRequest, Order, Payment
 DECLINED_CARD: Final = "tok_declined"
 # Between taking the money and saying so: here a crash would charge twice, were it not for the key.
 SECONDS_TO_CONFIRM: Final = 0.02
-SECONDS_TO_CONFIRM_SLOWLY: Final = 1.5
+SECONDS_TO_CONFIRM_SLOWLY: Final = 3.0
 
 
 class GatewayUnavailable(Exception):

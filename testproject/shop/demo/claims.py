@@ -67,7 +67,8 @@ def _about_the_work(books: Books, deeds: Deeds) -> Iterator[Claim]:
     } - canceled
     yield Claim(
         failed == declined,
-        f"Failed runs: {len(failed)}, exactly those whose card was declined",
+        f"Failed runs: {len(failed)}, exactly those whose card was declined"
+        + "".join(f"; but {books.runs[run].error}" for run in failed - declined),
     )
     yield _stock_adds_up(books, deeds)
     yield Claim(

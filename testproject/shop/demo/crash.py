@@ -19,8 +19,8 @@ from testproject.shop.workflows import fulfil_order
 
 # What the dead process had sent to the database may still be committing.
 SETTLE_SECONDS: Final = 0.3
-# A slow bank takes 1.5 seconds: half of that is left for the kill.
-FRESH: Final = timedelta(seconds=0.75)
+# A slow bank takes 3 seconds: one of them is left for the kill.
+FRESH: Final = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
