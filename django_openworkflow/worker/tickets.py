@@ -38,7 +38,7 @@ class Ticket:
     Whoever holds the ledger's turn answers it, or lets its thread lead the next turn.
     """
 
-    __slots__ = ("_gate", "after", "error", "leads", "operations", "receipt")
+    __slots__ = ("_gate", "after", "error", "follower", "leads", "operations", "receipt")
 
     def __init__(self, operations: Sequence[Operation], after: Sequence[Posted] = ()) -> None:
         self.operations = operations
@@ -46,6 +46,7 @@ class Ticket:
         self.leads = False
         self.receipt: Receipt | None = None
         self.error: Exception | None = None
+        self.follower: Ticket | None = None  # whose thread goes on after this one's
         self._gate: Lock | None = None
 
     def close_gate(self) -> None:
@@ -57,6 +58,13 @@ class Ticket:
         """Block until the answer is there, or the lead is handed over."""
         if self._gate is not None:
             self._gate.acquire()
+            if self.follower is not None:
+                self.follower.open_gate()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a thread waits at the gate, or is about to."""
+        return self._gate is not None and not self.leads
 
     def lead(self) -> None:
         """Let the thread that waits take the next turn."""
@@ -140,13 +148,21 @@ class Patience:
 
 
 def call_back(tickets: Iterable[Ticket]) -> None:
-    """Let everybody go on whose answer is there: threads one by one, each event loop at once."""
+    """Let everybody go on whose answer is there: each event loop at once, threads in a chain.
+
+    Each thread lets the next one go on when it has come to run itself. All at once they would only
+    push each other aside, as one of them can run Python code at a time.
+    """
     loops: dict[asyncio.AbstractEventLoop, list[AsyncTicket]] = {}
+    last: Ticket | None = None
     for ticket in tickets:
         if isinstance(ticket, AsyncTicket):
             loops.setdefault(ticket.loop, []).append(ticket)
-        else:
-            ticket.open_gate()
+        elif ticket.is_waiting:
+            ticket.follower = last
+            last = ticket
+    if last is not None:
+        last.open_gate()
     for loop, many in loops.items():
         with suppress(RuntimeError):  # the loop has been closed
             loop.call_soon_threadsafe(_resolve, many)

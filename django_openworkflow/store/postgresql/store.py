@@ -125,10 +125,10 @@ class _OneTrip:
         if claim is not None and not claim.is_open:
             claim = None
         is_relaxed = claim is None and all(type(each) is StepStarted for each in self._operations)
-        self._trip.add(statements.PREPARE, {"is_relaxed": is_relaxed})
+        self._trip.add(statements.PREPARE, {"is_relaxed": is_relaxed}, is_read=False)
         fence = self._trip.add(statements.FENCE, {**self._assumption.fence(), **moment()})
         for statement, parameters in written(self._assumption.batch):
-            self._trip.add(statement.fenced, parameters)
+            self._trip.add(statement.fenced, parameters, is_read=False)
         extended = self._extend(leases, lease_seconds)
         claimed = None if claim is None else self._claim(claim)
         found = self._trip.make()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from psycopg import errors
-from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.waiting import Ready, Wait
 
+from django_openworkflow.store.postgresql.results import rows_of
 from django_openworkflow.store.postgresql.wire import query
 
 if TYPE_CHECKING:
@@ -24,15 +24,17 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.pq.abc import PGconn, PGresult
 
+    from django_openworkflow.store.postgresql.results import Rows
     from django_openworkflow.store.postgresql.wire import Query
 
-Rows = list[tuple[Any, ...]]
 Statement = tuple["Query", dict[str, Any]]
 
 _OPTION: Final = "prepare_threshold"
 _BEGIN, _COMMIT = query("BEGIN"), query("COMMIT")
 _NOTHING: Final[dict[str, Any]] = {}
 _GOOD: Final = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+_UNKNOWN: Final = TransactionStatus.UNKNOWN
+_BINARY: Final = 1
 _NOT_PREPARED: Final = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement)
 # What each connection has prepared on its server; None if that is in vain.
 _prepared: WeakKeyDictionary[Connection[Any], set[bytes] | None] = WeakKeyDictionary()
@@ -44,10 +46,12 @@ class Trip:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
         self._sent: list[Statement] = []
+        self._are_read: list[bool] = []
 
-    def add(self, sql: str, parameters: dict[str, Any]) -> int:
-        """Add a statement; return the place of its rows."""
+    def add(self, sql: str, parameters: dict[str, Any], *, is_read: bool = True) -> int:
+        """Add a statement; return the place of its rows, if they are to be read."""
         self._sent.append((query(sql), parameters))
+        self._are_read.append(is_read)
         return len(self._sent) - 1
 
     def make(self) -> list[Rows]:
@@ -67,7 +71,10 @@ class Trip:
             except BaseException:
                 _roll_back(raw)
                 raise
-            return [_rows(raw, result) for result in results]
+            return [
+                rows_of(raw, result) if is_read else []
+                for result, is_read in zip(results, self._are_read, strict=True)
+            ]
 
 
 def is_ready(connection: BaseDatabaseWrapper) -> bool:
@@ -111,7 +118,7 @@ def _exchange(
             pgconn.pipeline_sync()
             replies = iter(raw.wait(_communicate(pgconn)))
         finally:
-            if raw.info.transaction_status != TransactionStatus.UNKNOWN:
+            if pgconn.transaction_status != _UNKNOWN:
                 pgconn.exit_pipeline_mode()
     results = []
     for name in new:
@@ -128,12 +135,12 @@ def _send(
     """Put a statement into the packet; return its name if it is prepared first."""
     values, formats = each.encode(parameters)
     if known is None:
-        pgconn.send_query_params(each.sql, values, param_formats=formats)
+        pgconn.send_query_params(each.sql, values, param_formats=formats, result_format=_BINARY)
         return None
     is_new = each.name not in known
     if is_new:
         pgconn.send_prepare(each.name, each.sql)
-    pgconn.send_query_prepared(each.name, values, param_formats=formats)
+    pgconn.send_query_prepared(each.name, values, param_formats=formats, result_format=_BINARY)
     return each.name if is_new else None
 
 
@@ -159,11 +166,3 @@ def _checked(raw: Connection[Any], result: PGresult) -> PGresult:
     if result.status not in _GOOD:
         raise errors.error_from_result(result, encoding=raw.info.encoding)
     return result
-
-
-def _rows(raw: Connection[Any], result: PGresult) -> Rows:
-    if not result.ntuples:
-        return []
-    transformer = Transformer(raw)
-    transformer.set_pgresult(result)
-    return transformer.load_rows(0, result.ntuples, tuple)
