@@ -48,6 +48,9 @@ def _drain(concurrency: int, *, ceiling_size: int, goals: tuple[float, float]) -
         contestants={
             "openworkflow": measures.drain(ORIGINAL, concurrency, backlog=100 + 40 * concurrency),
             "ours": measures.drain(OURS, concurrency, backlog=_OURS),
+            "ours --pin-cpu": measures.drain(
+                OURS, concurrency, backlog=_OURS, options=("--pin-cpu",)
+            ),
             "ceiling L5": measures.ceiling("five", concurrency, ceiling_size),
         },
         goals=(

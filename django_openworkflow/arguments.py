@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NEVER_FIRST: Final = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+_NAMED: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 Arguments = tuple[list[Any], dict[str, Any]]
 
@@ -50,6 +51,8 @@ class InputForm:
             return encode(given, what=what)
 
     def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        if not args and _fits_by_name(self.fn, kwargs):
+            return dict(kwargs)
         try:
             _signature(self.fn).bind(None, *args, **kwargs)
             bound = _input_signature(self.fn).bind(*args, **kwargs)
@@ -84,6 +87,8 @@ class InputForm:
         """
         if self.schema is not None:
             value = self._validated(value)
+        if isinstance(value, Mapping) and _fits_by_name(self.fn, value):
+            return [], dict(value)
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         if isinstance(value, Mapping):
@@ -130,6 +135,25 @@ def _input_signature(fn: Callable[..., Any]) -> inspect.Signature:
     """Return the signature without the step, which the engine adds."""
     signature = _signature(fn)
     return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+@lru_cache(maxsize=1024)
+def _names(fn: Callable[..., Any]) -> tuple[frozenset[str], frozenset[str]] | None:
+    """Return the arguments that must be there, and all; None if some have no name of their own."""
+    parameters = _input_signature(fn).parameters.values()
+    if any(parameter.kind not in _NAMED for parameter in parameters):
+        return None
+    needed = (one.name for one in parameters if one.default is inspect.Parameter.empty)
+    return frozenset(needed), frozenset(one.name for one in parameters)
+
+
+def _fits_by_name(fn: Callable[..., Any], named: Mapping[str, Any]) -> bool:
+    """Whether a function can be called with these arguments; False also where it is not obvious.
+
+    ``inspect`` would take longer to bind them than the database to insert the run.
+    """
+    names = _names(fn)
+    return names is not None and names[0] <= named.keys() <= names[1]
 
 
 def check_function(fn: Callable[..., Any], workflow_name: str) -> None:

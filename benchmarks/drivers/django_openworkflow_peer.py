@@ -34,6 +34,7 @@ class DjangoOpenworkflowPeer:
         os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.project.settings"
         command = [sys.executable, "-m", "django", "runworker", "--verbosity", "0"]
         command += ["--concurrency", str(options.concurrency)]
+        command += ["--pin-cpu"] * options.pin_cpu
         os.execv(command[0], command)  # noqa: S606 - Python itself
 
     def start(self, workflow: str, moment: float) -> Any:

@@ -76,6 +76,7 @@ def main(peer: Peer) -> None:
     parser.add_argument("--workflow", default="three")
     parser.add_argument("--concurrency", type=int, default=10)
     parser.add_argument("--poll-seconds", type=float)
+    parser.add_argument("--pin-cpu", action="store_true")
     parser.add_argument("--gap-seconds", type=float, default=0.05)
     options = parser.parse_args()
     if options.verb == "init":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -12,8 +12,6 @@ from django_openworkflow.engine.control import Suspend
 from django_openworkflow.engine.reachability import refers_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from django_openworkflow.engine.execution import Execution
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
@@ -62,15 +60,13 @@ class AsyncPass:
 
     # --- for steps ------------------------------------------------------------------------------
 
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """Count something that the run must not give up its worker for."""
+    def __enter__(self) -> None:
+        """Count something that the run must not give up its worker for, until the block ends."""
         self._busy += 1
-        try:
-            yield
-        finally:
-            self._busy -= 1
-            self._beat()
+
+    def __exit__(self, *_error: object) -> None:
+        self._busy -= 1
+        self._beat()
 
     async def block(self, suspend: Suspend) -> NoReturn:
         """Suspend a branch for the rest of the pass."""

@@ -133,6 +133,15 @@ def current_connections() -> UserConnections:
     return _current.get() or UserConnections()
 
 
+def open_transaction() -> str | None:
+    """Return the alias of a connection on which the code that calls this has a transaction open.
+
+    On an event loop nobody has: Django refuses to use connections there.
+    """
+    mine = _current.get()
+    return None if mine is None else mine.open_transaction()
+
+
 @contextlib.contextmanager
 def user_connections() -> Iterator[None]:
     """Look after this thread's connections around one pass, or one branch of it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from django_openworkflow import instrumentation
-from django_openworkflow.engine.connections import current_connections
+from django_openworkflow.engine.connections import open_transaction
 from django_openworkflow.engine.control import LeaseLost, Release, Suspend
 from django_openworkflow.exceptions import (
     InvalidInput,
@@ -132,7 +132,7 @@ class Execution:
         if body := current_body.get():
             message = f'Step "{name}" was called inside the body of step "{body}"'
             raise StepCallRefused(message)
-        if alias := current_connections().open_transaction():
+        if alias := open_transaction():
             message = (
                 f'Step "{name}" was called inside a transaction on database "{alias}": '
                 "what it saves would not be undone with it"
@@ -209,6 +209,8 @@ class Execution:
 
     def _unsettled(self) -> Sequence[Posted]:
         """Return what was posted and is not known to be written, or was refused."""
+        if not self._posted:
+            return ()
         with self._mutex:
             self._posted = [posted for posted in self._posted if not posted.is_accepted]
             return tuple(self._posted)

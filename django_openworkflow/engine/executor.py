@@ -131,7 +131,8 @@ class Executor:
                 if operation is not None:
                     await self.execution.asubmit(operation)
                     watched.note(operation)
-                    if any(map(is_heard, _ENDS.values())):
+                    signal = _ENDS.get(type(operation))
+                    if signal is not None and is_heard(signal):
                         await in_thread(partial(self._announce_end, operation))
             except _NOT_OURS:
                 return  # told so by the ledger; whoever holds the run now goes on with it

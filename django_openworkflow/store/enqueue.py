@@ -36,16 +36,16 @@ INSERT INTO django_openworkflow_workflowrun (
     priority, available_at, deadline_at, has_cancel_hook)
 SELECT given.id,
        given.input::jsonb,
-       %(namespace_id)s,
-       %(workflow_name)s,
-       %(version)s,
-       %(idempotency_key)s,
+       %(namespace_id)s::text,
+       %(workflow_name)s::text,
+       %(version)s::text,
+       %(idempotency_key)s::text,
        %(context)s::jsonb,
-       %(queue)s,
-       %(priority)s,
+       %(queue)s::text,
+       %(priority)s::int,
        COALESCE(%(available_at)s::timestamptz, STATEMENT_TIMESTAMP() + %(available_in)s::interval),
        COALESCE(%(deadline_at)s::timestamptz, STATEMENT_TIMESTAMP() + %(deadline_in)s::interval),
-       %(has_cancel_hook)s
+       %(has_cancel_hook)s::bool
   FROM unnest(%(ids)s::uuid[], %(inputs)s::text[]) AS given (id, input)
 """
 
@@ -63,8 +63,7 @@ def insert_runs(
         return ids
     if connections[using].vendor == "postgresql":
         parameters = {**_shared(new_run), "idempotency_key": key, "ids": ids, "inputs": inputs}
-        with mark_for_rollback_on_error(using), connections[using].cursor() as cursor:
-            cursor.execute(_INSERT, parameters)
+        _insert(using, parameters)
     else:
         rows = (
             new_row(replace(new_run, input=text), id=pk, idempotency_key=key)
@@ -74,6 +73,17 @@ def insert_runs(
     if new_run.available_at is None:
         notices.notify_due(using)
     return ids
+
+
+def _insert(using: str, parameters: dict[str, Any]) -> None:
+    from django_openworkflow.store.postgresql import trips
+
+    connection = connections[using]
+    if trips.is_ready(connection) and not trips.is_watched(connection):
+        trips.ask(connection, _INSERT, parameters)
+        return
+    with mark_for_rollback_on_error(using), connection.cursor() as cursor:
+        cursor.execute(_INSERT, parameters)
 
 
 def insert_rows(rows: Iterable[WorkflowRun], *, using: str) -> None:

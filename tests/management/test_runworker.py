@@ -16,7 +16,9 @@ import pytest
 from django.utils import autoreload
 
 from django_openworkflow import Step, workflow
+from django_openworkflow.management.commands import runworker
 from django_openworkflow.models import WorkerProcess, WorkflowRun
+from django_openworkflow.worker.processors import can_pin, pin
 from tests.management.conftest import make
 from tests.worker.processes import MANAGE, database_url
 from tests.worker.workers import PATIENCE_SECONDS, wait_until
@@ -53,6 +55,43 @@ def test_a_database_without_tables_is_one_line_and_exit_code_1(
     done = shell("runworker", *args, env=env)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith('CommandError: Database "default" cannot be used: ')
+
+
+def test_a_pinned_worker_has_one_cpu_and_all_its_threads_with_it(shell: Shell) -> None:
+    run = make(workflow_name="whereabouts", input={})
+    done = shell(
+        "runworker",
+        "--once",
+        "--pin-cpu",
+        env={"DJANGO_SETTINGS_MODULE": "tests.worker.process.settings"},
+    )
+    run.refresh_from_db()
+    if can_pin():
+        assert done.returncode == 0, done.stderr
+        assert len(run.output) == 1
+        assert set(run.output) <= os.sched_getaffinity(0)
+    else:
+        assert done.stderr.startswith("CommandError: --pin-cpu: a process cannot be kept")
+
+
+def test_processes_take_the_cpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not can_pin():
+        pytest.skip("this system does not let a process choose its CPUs")
+    chosen: list[set[int]] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {2, 5, 7})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _pid, cpus: chosen.append(cpus))
+    assert [pin(index) for index in range(4)] == [2, 5, 7, 2]
+    assert chosen == [{2}, {5}, {7}, {2}]
+
+
+def test_a_system_that_refuses_is_one_line(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_index: int) -> int:
+        message = "Operation not permitted"
+        raise OSError(message)
+
+    monkeypatch.setattr(runworker, "pin", refuse)
+    done = invoke("runworker", "--once", "--pin-cpu")
+    assert done.error == "--pin-cpu: Operation not permitted."
 
 
 def test_what_is_there_is_executed(invoke: Invoke) -> None:

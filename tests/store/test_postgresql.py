@@ -119,9 +119,10 @@ class TestCost:
             counts.append(len(sent.last))
             WorkflowRun.objects.all().delete()
         assert counts[0] == counts[1]
-        # The planner's settings, the fence, three kinds of steps, three ways to give up, the look
-        # after a park, two ends, the heartbeats, the claim, the histories.
-        assert counts[0] == 14
+        # The transaction's begin and commit, the planner's settings, the fence, three kinds of
+        # steps, three ways to give up, the look after a park, two ends, the heartbeats, the claim,
+        # the histories.
+        assert counts[0] == 16
 
     def test_a_run_of_three_steps_alone_takes_four_commits(self, sent: Sent) -> None:
         """Its start marker shares the turn of its result where the body is that short."""

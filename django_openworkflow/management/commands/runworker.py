@@ -21,6 +21,7 @@ from django_openworkflow.management.command import WorkflowCommand
 from django_openworkflow.management.metrics import address, metrics_served
 from django_openworkflow.management.output import flatten
 from django_openworkflow.registry import registry
+from django_openworkflow.worker.processors import pin, spare_collector
 from django_openworkflow.worker.supervisor import (
     Supervisor,
     call_when_orphaned,
@@ -59,6 +60,9 @@ class Command(WorkflowCommand):
             help="answer Prometheus there; several processes take the ports from this one on",
         )
         parser.add_argument(
+            "--pin-cpu", action="store_true", help="keep each process on a CPU of its own"
+        )
+        parser.add_argument(
             "--reload", action="store_true", help="start anew when code changes; for development"
         )
 
@@ -89,8 +93,12 @@ class Command(WorkflowCommand):
         if options["verbosity"]:
             self.stdout.write(self._greeting(worker))
         index = own_index()
+        if options["pin_cpu"]:
+            _pin(os.getpid() if index is None else index)
         if index is not None:
             call_when_orphaned(worker.request_stop)
+        if getattr(self, "_called_from_command_line", False):  # the process is the worker's alone
+            spare_collector()
         with metrics_served(options["metrics_port"], using=worker.options.using, index=index or 0):
             worker.run(until_idle=options["until_idle"], once=options["once"])
         if options["verbosity"]:
@@ -177,6 +185,14 @@ def _sigint_for_the_child() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _pin(index: int) -> None:
+    try:
+        pin(index)
+    except OSError as error:
+        message = f"--pin-cpu: {error}."
+        raise CommandError(message) from error
 
 
 def _check_tables(using: str) -> None:

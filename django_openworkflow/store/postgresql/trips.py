@@ -59,22 +59,27 @@ class Trip:
 
         Raises Django's database errors; nothing was written then, unless the commit is in doubt.
         """
-        raw: Connection[Any] = self._connection.connection
-        with self._connection.wrap_database_errors:
-            try:
-                results = _exchange(raw, self._sent, is_prepared=may_prepare(self._connection))
-            except _NOT_PREPARED:
-                # A pooler has changed the server's connection under ours. Nothing was written.
-                _roll_back(raw)
-                _prepared[raw] = None
-                results = _exchange(raw, self._sent, is_prepared=False)
-            except BaseException:
-                _roll_back(raw)
-                raise
-            return [
-                rows_of(raw, result) if is_read else []
-                for result, is_read in zip(results, self._are_read, strict=True)
-            ]
+        block = [(_BEGIN, _NOTHING), *self._sent, (_COMMIT, _NOTHING)]
+        raw, results = _send_and_wait(self._connection, block)
+        return [
+            rows_of(raw, result) if is_read else []
+            for result, is_read in zip(results[1:-1], self._are_read, strict=True)
+        ]
+
+
+def ask(connection: BaseDatabaseWrapper, sql: str, parameters: dict[str, Any]) -> Rows:
+    """Send one statement, which is a transaction of its own, and return its rows.
+
+    Unlike Django's cursors it stays prepared, and is not planned anew each time. Raises as
+    ``Trip.make`` does. Only where ``is_ready`` and nobody ``is_watched``.
+    """
+    raw, (result,) = _send_and_wait(connection, [(query(sql), parameters)])
+    return rows_of(raw, result)
+
+
+def is_watched(connection: BaseDatabaseWrapper) -> bool:
+    """Whether somebody wants to see the queries: a debug toolbar, a tracer, a test."""
+    return bool(connection.execute_wrappers) or connection.queries_logged
 
 
 def is_ready(connection: BaseDatabaseWrapper) -> bool:
@@ -94,6 +99,24 @@ def may_prepare(connection: BaseDatabaseWrapper) -> bool:
     return not is_forbidden and not settings.get("DISABLE_SERVER_SIDE_CURSORS")
 
 
+def _send_and_wait(
+    connection: BaseDatabaseWrapper, statements: list[Statement]
+) -> tuple[Connection[Any], list[PGresult]]:
+    """Exchange statements; once more, unprepared, if the server does not know them any more."""
+    raw: Connection[Any] = connection.connection
+    with connection.wrap_database_errors:
+        try:
+            return raw, _exchange(raw, statements, is_prepared=may_prepare(connection))
+        except _NOT_PREPARED:
+            # A pooler has changed the server's connection under ours. Nothing was written.
+            _roll_back(raw)
+            _prepared[raw] = None
+            return raw, _exchange(raw, statements, is_prepared=False)
+        except BaseException:
+            _roll_back(raw)
+            raise
+
+
 def _roll_back(raw: Connection[Any]) -> None:
     if not raw.closed and raw.info.transaction_status != TransactionStatus.IDLE:
         raw.rollback()
@@ -105,16 +128,13 @@ def _roll_back(raw: Connection[Any]) -> None:
 def _exchange(
     raw: Connection[Any], statements: list[Statement], *, is_prepared: bool
 ) -> list[PGresult]:
-    """Send a transaction and return the results of its statements."""
+    """Send statements in one packet and return their results."""
     pgconn = raw.pgconn
     known = _prepared.setdefault(raw, set()) if is_prepared else None
     with raw.lock:
         pgconn.enter_pipeline_mode()
         try:
-            new = [
-                _send(pgconn, each, parameters, known)
-                for each, parameters in [(_BEGIN, _NOTHING), *statements, (_COMMIT, _NOTHING)]
-            ]
+            new = [_send(pgconn, each, parameters, known) for each, parameters in statements]
             pgconn.pipeline_sync()
             replies = iter(raw.wait(_communicate(pgconn)))
         finally:
@@ -126,7 +146,7 @@ def _exchange(
             _checked(raw, next(replies))
             known.add(name)
         results.append(_checked(raw, next(replies)))
-    return results[1:-1]
+    return results
 
 
 def _send(

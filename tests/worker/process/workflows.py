@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def note(folder: str, line: str) -> None:
 @workflow("two-long-steps")
 def two_long_steps(step: Step, folder: str) -> list[str]:
     return [step.run(name, hold, folder, name) for name in ("first", "second")]
+
+
+@workflow("whereabouts")
+def whereabouts(step: Step) -> list[int]:
+    """Return the CPUs that a step's body may run on."""
+    return step.run("look", lambda: sorted(os.sched_getaffinity(0)))
 
 
 @workflow("restless")
