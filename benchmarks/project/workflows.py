@@ -32,12 +32,22 @@ def three(step: Step, moment: float) -> Value:
     return step.run("c", following, two)
 
 
+async def first_async(moment: float) -> Value:
+    """Begin a run, on the event loop as the original's steps are."""
+    return first(moment)
+
+
+async def following_async(before: Value) -> Value:
+    """Go on from the step before."""
+    return following(before)
+
+
 @workflow
 async def three_async(step: AsyncStep, moment: float) -> Value:
-    """Do three steps on the event loop."""
-    one = await step.run("a", first, moment)
-    two = await step.run("b", following, one)
-    return await step.run("c", following, two)
+    """Do three async steps."""
+    one = await step.run("a", first_async, moment)
+    two = await step.run("b", following_async, one)
+    return await step.run("c", following_async, two)
 
 
 @workflow
