@@ -227,8 +227,12 @@ def _store(made: Bench, verb: str) -> Values:
 # --- what it costs ------------------------------------------------------------------------------
 
 
-def idle(system: System, *, concurrency: int = 50, settle_seconds: float = 6.0) -> Measure:
-    """Measure what a worker costs that has nothing to do."""
+def idle(system: System, *, concurrency: int = 50, settle_seconds: float = 12.0) -> Measure:
+    """Measure what a worker costs that has nothing to do.
+
+    A session tells what it has committed when it has been idle for ten seconds, at the latest: what
+    was done at the start must have been told before.
+    """
 
     def measure(arena: Arena) -> Values:
         with bench(system, arena.server) as made, made.workers("--concurrency", concurrency) as own:
