@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
+    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import QuerySet
     from django.db.models.sql import Query
 
     from django_openworkflow.models import WorkflowRun
 
 _RUNS: Final = "django_openworkflow_workflowrun"
+_Condition: TypeAlias = "tuple[str, tuple[Any, ...]]"  # SQL, and its parameters by position
 
 # ``{chosen}`` is whatever the caller's queryset selects, so that no id travels to the caller and
 # back. MATERIALIZED: it is read once, before any lock is taken. The locks are taken above the sort,
@@ -135,10 +137,10 @@ UPDATE django_openworkflow_workflowrun
        available_at = NULL,
        finished_at = {now},
        updated_at = {now},
-       cancel_reason = %s,
-       cancel_actor = %s,
-       cancel_source = %s
- WHERE id = %s
+       cancel_reason = {cancel_reason},
+       cancel_actor = {cancel_actor},
+       cancel_source = {cancel_source}
+ WHERE id = {id}
    AND status = 'pending'
    AND attempts = 0
    AND parent_step_attempt_id IS NULL
@@ -252,24 +254,64 @@ def cancel_untouched(
     if connection.vendor not in {"postgresql", "sqlite"} or not _is_plain(query):
         return None
     compiler = query.get_compiler(runs.db)
-    moment: Any = clock.moment()
     try:
         where, where_parameters = compiler.compile(query.where)
     except EmptyResultSet:
         return None
-    now, now_parameters = compiler.compile(moment.resolve_expression(query))
     fields = runs.model._meta.concrete_fields
     names = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
-    statement = _CANCEL_UNTOUCHED.format(now=now, where=where, columns=names)
-    noted = (columns["cancel_reason"], columns["cancel_actor"], columns["cancel_source"])
-    key = fields[0].get_db_prep_value(run_id, connection)
-    parameters = (*now_parameters, *now_parameters, *noted, key, *where_parameters)
-    with mark_for_rollback_on_error(runs.db):
-        rows = _fetch(runs.db, statement, parameters)
+    noted = {**columns, "id": fields[0].get_db_prep_value(run_id, connection)}
+    condition: _Condition = (where, tuple(where_parameters))
+    if _may_be_prepared(connection, condition):
+        rows = _cancel_prepared(connection, names, noted, condition)
+    else:
+        moment: Any = clock.moment()
+        now = compiler.compile(moment.resolve_expression(query))
+        rows = _cancel_once(runs.db, names, noted, condition, now)
     converters = compiler.get_converters([field.get_col(_RUNS) for field in fields])
     for row in compiler.apply_converters(rows, converters):
         return runs.model.from_db(runs.db, [field.attname for field in fields], row)
     return None
+
+
+def _cancel_once(
+    using: str, names: str, noted: dict[str, Any], condition: _Condition, now: _Condition
+) -> Sequence[tuple[Any, ...]]:
+    (where, where_parameters), (moment, moment_parameters) = condition, now
+    statement = _CANCEL_UNTOUCHED.format(
+        now=moment, where=where, columns=names, **dict.fromkeys(noted, "%s")
+    )
+    order = ("cancel_reason", "cancel_actor", "cancel_source", "id")
+    parameters = (*moment_parameters, *moment_parameters, *(noted[name] for name in order))
+    with mark_for_rollback_on_error(using):
+        return _fetch(using, statement, (*parameters, *where_parameters))
+
+
+def _may_be_prepared(connection: BaseDatabaseWrapper, condition: _Condition) -> bool:
+    """Whether the statement is its own transaction, and one of few: of a namespace, and no more."""
+    if connection.vendor != "postgresql":
+        return False
+    from django_openworkflow.packets import trips
+
+    _where, parameters = condition
+    is_common = len(parameters) == 1 and isinstance(parameters[0], str)
+    return is_common and trips.is_ready(connection) and not trips.is_watched(connection)
+
+
+def _cancel_prepared(
+    connection: BaseDatabaseWrapper, names: str, noted: dict[str, Any], condition: _Condition
+) -> Sequence[tuple[Any, ...]]:
+    from django_openworkflow.packets import trips
+
+    where, (given,) = condition
+    statement = _CANCEL_UNTOUCHED.format(
+        now="(STATEMENT_TIMESTAMP() + %(offset)s::interval)",
+        where=where % "%(given)s",
+        columns=names,
+        **{name: f"%({name})s" for name in noted},
+    )
+    parameters = {**noted, "given": given, "offset": clock.offset()}
+    return trips.ask(connection, statement, parameters)
 
 
 def _is_plain(query: Query) -> bool:

@@ -76,7 +76,7 @@ def insert_runs(
 
 
 def _insert(using: str, parameters: dict[str, Any]) -> None:
-    from django_openworkflow.store.postgresql import trips
+    from django_openworkflow.packets import trips
 
     connection = connections[using]
     if trips.is_ready(connection) and not trips.is_watched(connection):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS
@@ -19,6 +20,8 @@ from django_openworkflow.states import RunStatus, StepKind
 from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import Lease, Operation, Receipt, Verdict
 from tests.races.rivals import PATIENCE_SECONDS
+
+_NEVER: Final = threading.Event()
 
 # Writes operations as a worker would, and says what became of them.
 Submit: TypeAlias = Callable[..., Verdict]
@@ -70,9 +73,10 @@ def submit_and_wait(*operations: Operation) -> Verdict:
 
 def submit_until_answered(*operations: Operation) -> Verdict:
     """Write a turn again and again until nobody else holds the row."""
-    gives_up_at = time.monotonic() + PATIENCE_SECONDS
+    gives_up_at = time.monotonic() + 2.5 * PATIENCE_SECONDS
     while (verdict := submit_once(*operations)) is Verdict.BUSY:
         assert time.monotonic() < gives_up_at, "held by somebody for too long"
+        _NEVER.wait(0.001)  # as the ledger does: whoever holds the row needs time to let it go
     return verdict
 
 

@@ -36,9 +36,10 @@ from tests.store.test_claim import STATISTICS, prepare, request
 if connection.vendor != "postgresql" or type(store_for(DEFAULT_DB_ALIAS)) is Store:
     pytest.skip("the store of PostgreSQL is not in use", allow_module_level=True)
 
-from django_openworkflow.store.postgresql import statements, trips
+from django_openworkflow.packets import trips
+from django_openworkflow.packets.wire import Query
+from django_openworkflow.store.postgresql import statements
 from django_openworkflow.store.postgresql.claiming import CLAIM
-from django_openworkflow.store.postgresql.wire import Query
 
 pytestmark = pytest.mark.django_db(transaction=True, available_apps=["django_openworkflow"])
 

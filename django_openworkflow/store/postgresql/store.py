@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
+from django_openworkflow.packets.trips import Trip, is_ready
 from django_openworkflow.store import found as reading
 from django_openworkflow.store.base import Store, TurnResult
 from django_openworkflow.store.batched import BatchedRows, BatchedTurn
@@ -26,7 +27,6 @@ from django_openworkflow.store.postgresql.parameters import (
     moment,
     written,
 )
-from django_openworkflow.store.postgresql.trips import Trip, is_ready
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

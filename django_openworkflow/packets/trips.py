@@ -14,8 +14,8 @@ from psycopg import errors
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.waiting import Ready, Wait
 
-from django_openworkflow.store.postgresql.results import rows_of
-from django_openworkflow.store.postgresql.wire import query
+from django_openworkflow.packets.results import rows_of
+from django_openworkflow.packets.wire import query
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.pq.abc import PGconn, PGresult
 
-    from django_openworkflow.store.postgresql.results import Rows
-    from django_openworkflow.store.postgresql.wire import Query
+    from django_openworkflow.packets.results import Rows
+    from django_openworkflow.packets.wire import Query
 
 Statement = tuple["Query", dict[str, Any]]
 

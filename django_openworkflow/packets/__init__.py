@@ -1,0 +1,1 @@
+"""How this package talks to PostgreSQL where every microsecond counts: in packets."""
