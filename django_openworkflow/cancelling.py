@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
-from django.db.transaction import mark_for_rollback_on_error
 
 from django_openworkflow import clock
 from django_openworkflow.exceptions import InvalidInput
@@ -24,14 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
-    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import QuerySet
-    from django.db.models.sql import Query
 
     from django_openworkflow.models import WorkflowRun
 
 _RUNS: Final = "django_openworkflow_workflowrun"
-_Condition: TypeAlias = "tuple[str, tuple[Any, ...]]"  # SQL, and its parameters by position
 
 # ``{chosen}`` is whatever the caller's queryset selects, so that no id travels to the caller and
 # back. MATERIALIZED: it is read once, before any lock is taken. The locks are taken above the sort,
@@ -128,28 +124,6 @@ SELECT canceled.id
                       AND step.superseded_at IS NULL))
 """
 
-# A run that nobody has claimed yet has no steps, so nothing to close or undo, and no descendants.
-# When no parent waits for it either, its row is all there is to write: the statement locks it,
-# looks at it once more as it is then, and is its own transaction.
-_CANCEL_UNTOUCHED: Final = """
-UPDATE django_openworkflow_workflowrun
-   SET status = 'canceled',
-       available_at = NULL,
-       finished_at = {now},
-       updated_at = {now},
-       cancel_reason = {cancel_reason},
-       cancel_actor = {cancel_actor},
-       cancel_source = {cancel_source}
- WHERE id = {id}
-   AND status = 'pending'
-   AND attempts = 0
-   AND parent_step_attempt_id IS NULL
-   AND cleanup_of_id IS NULL
-   AND NOT has_cancel_hook
-   AND {where}
-RETURNING {columns}
-"""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelOutcome:
@@ -241,83 +215,6 @@ def end_canceled(
         "error": json.dumps(error),
     }
     return [pk for (pk,) in _fetch(using, _END, parameters)]
-
-
-def cancel_untouched(
-    runs: QuerySet[WorkflowRun], run_id: UUID, columns: Mapping[str, str]
-) -> WorkflowRun | None:
-    """Cancel a run of this queryset that nobody has claimed, with one statement, and return it.
-
-    None when the run is not such a one, or when the queryset or the database is none for it.
-    """
-    query, connection = runs.query, connections[runs.db]
-    if connection.vendor not in {"postgresql", "sqlite"} or not _is_plain(query):
-        return None
-    compiler = query.get_compiler(runs.db)
-    try:
-        where, where_parameters = compiler.compile(query.where)
-    except EmptyResultSet:
-        return None
-    fields = runs.model._meta.concrete_fields
-    names = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
-    noted = {**columns, "id": fields[0].get_db_prep_value(run_id, connection)}
-    condition: _Condition = (where, tuple(where_parameters))
-    if _may_be_prepared(connection, condition):
-        rows = _cancel_prepared(connection, names, noted, condition)
-    else:
-        moment: Any = clock.moment()
-        now = compiler.compile(moment.resolve_expression(query))
-        rows = _cancel_once(runs.db, names, noted, condition, now)
-    converters = compiler.get_converters([field.get_col(_RUNS) for field in fields])
-    for row in compiler.apply_converters(rows, converters):
-        return runs.model.from_db(runs.db, [field.attname for field in fields], row)
-    return None
-
-
-def _cancel_once(
-    using: str, names: str, noted: dict[str, Any], condition: _Condition, now: _Condition
-) -> Sequence[tuple[Any, ...]]:
-    (where, where_parameters), (moment, moment_parameters) = condition, now
-    statement = _CANCEL_UNTOUCHED.format(
-        now=moment, where=where, columns=names, **dict.fromkeys(noted, "%s")
-    )
-    order = ("cancel_reason", "cancel_actor", "cancel_source", "id")
-    parameters = (*moment_parameters, *moment_parameters, *(noted[name] for name in order))
-    with mark_for_rollback_on_error(using):
-        return _fetch(using, statement, (*parameters, *where_parameters))
-
-
-def _may_be_prepared(connection: BaseDatabaseWrapper, condition: _Condition) -> bool:
-    """Whether the statement is its own transaction, and one of few: of a namespace, and no more."""
-    if connection.vendor != "postgresql":
-        return False
-    from django_openworkflow.packets import trips
-
-    _where, parameters = condition
-    is_common = len(parameters) == 1 and isinstance(parameters[0], str)
-    return is_common and trips.is_ready(connection) and not trips.is_watched(connection)
-
-
-def _cancel_prepared(
-    connection: BaseDatabaseWrapper, names: str, noted: dict[str, Any], condition: _Condition
-) -> Sequence[tuple[Any, ...]]:
-    from django_openworkflow.packets import trips
-
-    where, (given,) = condition
-    statement = _CANCEL_UNTOUCHED.format(
-        now="(STATEMENT_TIMESTAMP() + %(offset)s::interval)",
-        where=where % "%(given)s",
-        columns=names,
-        **{name: f"%({name})s" for name in noted},
-    )
-    parameters = {**noted, "given": given, "offset": clock.offset()}
-    return trips.ask(connection, statement, parameters)
-
-
-def _is_plain(query: Query) -> bool:
-    """Whether the conditions of a query are on the runs' own table alone and tell all of it."""
-    is_whole = not (query.is_sliced or query.combinator or query.annotations or query.group_by)
-    return is_whole and set(query.alias_map) == {_RUNS}
 
 
 def _fetch(using: str, statement: str, parameters: Any) -> Sequence[tuple[Any, ...]]:

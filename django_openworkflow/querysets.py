@@ -40,6 +40,7 @@ from django_openworkflow.transitions import (
     chunks,
     unfinished_error,
 )
+from django_openworkflow.untouched import cancel_untouched
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -130,7 +131,7 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         run_id = _key(run_or_id)
         note = CancelNote(reason=reason, actor=actor, source=source)
         with instrumentation.canceling(self.db) as watched:
-            if run := cancelling.cancel_untouched(self, run_id, note.columns()):
+            if run := cancel_untouched(self, run_id, note.columns()):
                 outcome = CancelOutcome(canceled=[run_id])
                 self._announce_canceled(outcome, note)
             else:

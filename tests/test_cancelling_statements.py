@@ -16,7 +16,7 @@ from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from django_openworkflow import cancelling
+from django_openworkflow import cancelling, querysets
 from django_openworkflow.exceptions import RunNotFound
 from django_openworkflow.models import SignalDelivery, StepAttempt, WorkflowRun
 from django_openworkflow.querysets import CancelOutcome
@@ -112,7 +112,7 @@ def both_ways(act: Callable[[], Any]) -> list[tuple[Any, list[str]]]:
         with pytest.MonkeyPatch.context() as patch, undone():
             if not is_fast:
                 patch.setattr(cancelling, "is_set_based", lambda _using: False)
-                patch.setattr(cancelling, "cancel_untouched", lambda *_args: None)
+                patch.setattr(querysets, "cancel_untouched", lambda *_args: None)
             outcome = act()
             results.append((outcome, comparable(all_rows(), known)))
     return results
