@@ -96,7 +96,7 @@ def test_a_cancel_writes_and_returns_the_same_row(asked: list[str]) -> None:
         WorkflowRunFactory.create(input={"n": 1}, config={"a": [1, None]}, deadline_at=None)
         for _ in range(2)
     )
-    note = {"reason": 'it\'s 100 % \\ a "duplicate"', "actor": "é"}
+    note: dict[str, Any] = {"reason": 'it\'s 100 % \\ a "duplicate"', "actor": "é"}
     first = WorkflowRun.objects.cancel(alone, **note)
     assert asked == ["UPDATE"]
     with transaction.atomic():
