@@ -142,7 +142,7 @@ MUTANTS: Final = (
         file="transitions.py",
         old="kind__in=WAITS\n",
         new="kind__in=()\n",
-        tests=("tests/test_cancelling.py", "tests/vocabulary/test_signals_sending.py"),
+        tests=("tests/cancelling", "tests/vocabulary/test_signals_sending.py"),
     ),
     Mutant(
         name="late-outcome",
@@ -150,7 +150,7 @@ MUTANTS: Final = (
         file="store/step_writes.py",
         old="attempts.filter(pk=operation.attempt_id, worker_id=operation.lease.worker_id).first()",
         new="attempts.filter(pk=operation.attempt_id).first()",
-        tests=("tests/test_cancelling.py", "tests/store/test_applying.py"),
+        tests=("tests/cancelling", "tests/store/test_applying.py"),
     ),
     Mutant(
         name="budget",

@@ -1,0 +1,1 @@
+"""The cancellation rules, row by row and guarantee by guarantee."""

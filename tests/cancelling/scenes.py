@@ -1,0 +1,103 @@
+"""Runs in every state, the doors through which they are canceled, and who hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db import transaction
+
+from django_openworkflow import RunHandle
+from django_openworkflow.models import WorkflowRun
+from tests.factories import (
+    WorkflowRunFactory,
+)
+
+ACTIVE_TRAITS = (
+    "pending",
+    "scheduled",
+    "retrying",
+    "running",
+    "expired",
+    "parked",
+    "sleeping_legacy",
+)
+ENDED_TRAITS = {
+    "completed": "completed",
+    "succeeded_legacy": "succeeded",
+    "failed": "failed",
+}
+
+
+def make(trait: str, **columns: Any) -> WorkflowRun:
+    return WorkflowRunFactory.create(**({} if trait == "pending" else {trait: True}), **columns)
+
+
+def row(run: WorkflowRun) -> dict[str, Any]:
+    """All columns as they are in the database."""
+    return dict(WorkflowRun._base_manager.values().get(pk=run.pk))
+
+
+def active_runs() -> Any:
+    return WorkflowRun.objects.active()
+
+
+def handle_of(run_id: UUID) -> RunHandle[Any]:
+    return RunHandle(run_id)
+
+
+def through_acancel(run: WorkflowRun, **options: Any) -> WorkflowRun:
+    return async_to_sync(handle_of(run.pk).acancel)(**options)
+
+
+DOORS: dict[str, Callable[..., WorkflowRun]] = {
+    "manager, run": lambda run, **options: WorkflowRun.objects.cancel(run, **options),
+    "manager, UUID": lambda run, **options: WorkflowRun.objects.cancel(run.pk, **options),
+    "manager, text": lambda run, **options: WorkflowRun.objects.cancel(str(run.pk), **options),
+    "queryset": lambda run, **options: WorkflowRun.objects.all().cancel(run.pk, **options),
+    "run": lambda run, **options: run.cancel(**options),
+    "handle": lambda run, **options: handle_of(run.pk).cancel(**options),
+    "async handle": through_acancel,
+}
+
+each_door = pytest.mark.parametrize("cancel", DOORS.values(), ids=DOORS)
+
+
+@dataclass
+class Heard:
+    """What a receiver of ``run_canceled`` was told."""
+
+    run_id: UUID
+    status: str
+    reason: str
+    actor: object
+    source: str
+
+
+class Undo(Exception):
+    """Rolls a transaction back."""
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """A transaction that rolls back at the end of the block."""
+    with suppress(Undo), transaction.atomic():
+        yield
+        raise Undo
+
+
+def family() -> list[WorkflowRun]:
+    """A parked root, its parked child, and a running grandchild."""
+    root = make("parked")
+    child = make("parked", child=True, parent=root)
+    return [root, child, make("running", child=True, parent=child)]
+
+
+def notes(run: WorkflowRun) -> tuple[str, str, str, str]:
+    now = row(run)
+    return (now["status"], now["cancel_reason"], now["cancel_actor"], now["cancel_source"])
