@@ -344,8 +344,5 @@ class Ledger(Protocol):
         ...
 
 
-class StorageInterrupted(BaseException):
-    """The engine's own storage failed; the run is left to its lease, and nothing is blamed on it.
-
-    Derives from ``BaseException``: it is no error of the workflow.
-    """
+class StorageInterrupted(BaseException):  # and so no error of the workflow
+    """The engine's own storage failed; the run is left to its lease, and nothing blamed on it."""
