@@ -99,7 +99,7 @@ MUTANTS: Final = (
         file="store/postgresql/claiming.py",
         old="FOR NO KEY UPDATE SKIP LOCKED",
         new="",
-        tests=("tests/races/test_crowds.py", "tests/store/test_claim.py"),
+        tests=("tests/races/test_crowds.py", "tests/store/test_claim_fence.py"),
         on_postgresql=True,
     ),
     Mutant(

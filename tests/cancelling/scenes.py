@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import transaction
 
 from django_openworkflow import RunHandle
 from django_openworkflow.models import WorkflowRun
@@ -77,18 +75,6 @@ class Heard:
     reason: str
     actor: object
     source: str
-
-
-class Undo(Exception):
-    """Rolls a transaction back."""
-
-
-@contextmanager
-def undone() -> Iterator[None]:
-    """A transaction that rolls back at the end of the block."""
-    with suppress(Undo), transaction.atomic():
-        yield
-        raise Undo
 
 
 def family() -> list[WorkflowRun]:

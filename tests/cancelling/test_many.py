@@ -20,12 +20,12 @@ from tests.cancelling.scenes import (
     active_runs,
     make,
     row,
-    undone,
 )
 from tests.factories import (
     StepAttemptFactory,
     create_many,
 )
+from tests.rollbacks import undone
 
 pytestmark = pytest.mark.django_db
 

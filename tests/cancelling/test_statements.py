@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +20,7 @@ from django_openworkflow.exceptions import RunNotFound
 from django_openworkflow.models import SignalDelivery, StepAttempt, WorkflowRun
 from django_openworkflow.querysets import CancelOutcome
 from tests.factories import StepAttemptFactory, WorkflowRunFactory, create_many
+from tests.rollbacks import undone
 
 pytestmark = pytest.mark.django_db
 
@@ -29,17 +29,6 @@ on_postgresql = pytest.mark.skipif(
 )
 
 MOMENTS = ("available_at", "created_at", "finished_at", "superseded_at", "updated_at", "started_at")
-
-
-class Undo(Exception):
-    """Roll back what a block has written."""
-
-
-@contextmanager
-def undone() -> Iterator[None]:
-    with suppress(Undo), transaction.atomic():
-        yield
-        raise Undo
 
 
 # --- many ---------------------------------------------------------------------------------------

@@ -18,11 +18,11 @@ from tests.cancelling.scenes import (
     Heard,
     make,
     row,
-    undone,
 )
 from tests.factories import (
     StepAttemptFactory,
 )
+from tests.rollbacks import undone
 
 pytestmark = pytest.mark.django_db
 

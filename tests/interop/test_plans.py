@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from django_openworkflow.management.interop import CLAIM_INDEX
-from tests.store.test_claim import (
+from tests.store.plans import (
     STATISTICS,
     TABLE,
     Executed,

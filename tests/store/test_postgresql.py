@@ -31,7 +31,8 @@ from django_openworkflow.store.operations import (
 from tests.engine.turns import ERROR, HOUR
 from tests.factories import WorkflowRunFactory, create_many
 from tests.races.rivals import held_open, rivals
-from tests.store.test_claim import STATISTICS, prepare, request
+from tests.store.claims import request
+from tests.store.plans import STATISTICS, prepare
 
 if connection.vendor != "postgresql" or type(store_for(DEFAULT_DB_ALIAS)) is Store:
     pytest.skip("the store of PostgreSQL is not in use", allow_module_level=True)
