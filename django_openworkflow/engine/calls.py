@@ -149,6 +149,7 @@ class FunctionCall:
 
     def _failed(self, error: BaseException) -> StepProgram:
         """Record a failure, then raise the next try or ``StepFailed``. Never returns."""
+        self._execution.check_lost(error)
         text = describe_error(error)
         is_final = isinstance(error, InvalidPayload)  # the same again would be refused again
         if is_final:

@@ -124,6 +124,14 @@ class Execution:
         if self._is_lost:
             self.stop(LeaseLost())
 
+    def check_lost(self, cause: BaseException) -> None:
+        """Raise what has made a body raise ``cause``, if it was told that its lease is gone.
+
+        A failure would be written where the lease still holds: when nobody could confirm it.
+        """
+        if self._is_lost and not self._is_canceled:
+            self.check_interrupted(cause)
+
     def enter(self, name: str) -> str:
         """Open a step call: refuse it where it cannot be durable, and give it its durable name."""
         self.check()
