@@ -194,4 +194,28 @@ MUTANTS: Final = (
         new="",
         tests=("tests/vocabulary/test_children_endings.py", "tests/engine/test_wakes.py"),
     ),
+    Mutant(
+        name="told-to-stop",
+        rule="a pass that was told to stop writes no failure of what its code makes of that",
+        file="engine/settling.py",
+        old=" and execution.is_unwanted:",
+        new=" and False:",
+        tests=("tests/engine/test_lost_leases.py",),
+    ),
+    Mutant(
+        name="told-to-stop-in-a-body",
+        rule="nor does the body of a step",
+        file="engine/calls.py",
+        old="        self._execution.check_lost(error)\n",
+        new="",
+        tests=("tests/engine/test_lost_leases.py",),
+    ),
+    Mutant(
+        name="last-turn",
+        rule="a ledger that closes lets its last turn end, and takes none after it",
+        file="worker/ledger.py",
+        old="        is_still = self._is_still.wait(_CLOSE_SECONDS)\n",
+        new="        is_still = True\n",
+        tests=("tests/worker/test_ledger.py",),
+    ),
 )
