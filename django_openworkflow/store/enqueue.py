@@ -88,7 +88,8 @@ def _insert(using: str, parameters: dict[str, Any]) -> None:
 
 def insert_rows(rows: Iterable[WorkflowRun], *, using: str) -> None:
     """Insert runs on any database, in batches of one transaction."""
-    WorkflowRun._base_manager.using(using).bulk_create(rows, batch_size=_BATCH)
+    with mark_for_rollback_on_error(using):  # Django 6.1 no longer does where one batch is enough
+        WorkflowRun._base_manager.using(using).bulk_create(rows, batch_size=_BATCH)
 
 
 def _shared(new_run: NewRun) -> dict[str, Any]:
