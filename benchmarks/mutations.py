@@ -198,8 +198,8 @@ MUTANTS: Final = (
         name="told-to-stop",
         rule="a pass that was told to stop writes no failure of what its code makes of that",
         file="engine/settling.py",
-        old=" and execution.is_unwanted:",
-        new=" and False:",
+        old="        if execution.is_unwanted:",
+        new="        if False:",
         tests=("tests/engine/test_lost_leases.py",),
     ),
     Mutant(

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from django_openworkflow.models import WorkflowRun
 
-_RUNS: Final = "django_openworkflow_workflowrun"
-
 # ``{chosen}`` is whatever the caller's queryset selects, so that no id travels to the caller and
 # back. MATERIALIZED: it is read once, before any lock is taken. The locks are taken above the sort,
 # so in ascending id, and a row is returned as it is once its lock is held. A parent is locked with

@@ -133,7 +133,7 @@ def _may_be_prepared(connection: BaseDatabaseWrapper, condition: _Condition) -> 
 
     _where, parameters = condition
     is_common = len(parameters) == 1 and isinstance(parameters[0], str)
-    return is_common and trips.is_ready(connection) and not trips.is_watched(connection)
+    return is_common and trips.may_ask(connection)
 
 
 def _cancel_prepared(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -161,3 +162,21 @@ def test_an_error_of_the_database_is_djangos(order: Workflow[..., int]) -> None:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE django_openworkflow_workflowrun DROP CONSTRAINT no_order")
+
+
+@pytest.mark.parametrize(
+    ("sql", "value"),
+    [
+        ("'infinity'::timestamptz", datetime.max.replace(tzinfo=UTC)),
+        ("'-infinity'::timestamptz", datetime.min.replace(tzinfo=UTC)),
+        ("'2026-02-03 04:05:06.000007+02'::timestamptz", datetime(2026, 2, 3, 2, 5, 6, 7, UTC)),
+        ("NULL::timestamptz", None),
+        ("-5::smallint", -5),
+        ("9007199254740993::bigint", 9007199254740993),
+        ("false", False),
+        ("1.50::numeric", Decimal("1.50")),  # of a type that only psycopg knows how to read
+    ],
+)
+def test_values_are_read_as_they_are(sql: str, value: object) -> None:
+    connection.ensure_connection()
+    assert trips.ask(connection, f"SELECT {sql}, 'é'::text", {}) == [(value, "é")]

@@ -60,8 +60,11 @@ class AsyncPass:
 
     # --- for steps ------------------------------------------------------------------------------
 
+    def busy(self) -> AsyncPass:
+        """Count something that the run must not give up its worker for, for a ``with`` block."""
+        return self
+
     def __enter__(self) -> None:
-        """Count something that the run must not give up its worker for, until the block ends."""
         self._busy += 1
 
     def __exit__(self, *_error: object) -> None:

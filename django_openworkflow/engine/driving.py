@@ -93,18 +93,18 @@ async def adrive(current: AsyncPass, program: StepProgram) -> Any:
 async def _aperform(current: AsyncPass, effect: Effect) -> Any:
     execution = current.execution
     if isinstance(effect, Submit):
-        with current:
+        with current.busy():
             return await execution.asubmit(*effect.operations)
     if isinstance(effect, Post):
-        with current:
+        with current.busy():
             return await execution.apost(effect.operation)
     if isinstance(effect, WaitUntil):
         if effect.start is None:
             raise Suspend(wake_at=effect.wake_at)
-        with current:
+        with current.busy():
             receipt = await execution.asubmit(effect.start)
         raise Suspend(wake_at=receipt.value)
-    with current:
+    with current.busy():
         if isinstance(effect, CallTransaction):
             if is_coroutine_function(effect.fn):
                 message = (

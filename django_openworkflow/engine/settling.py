@@ -51,9 +51,9 @@ def settle(
     """Return what to write. What ended the pass early wins over what user code made of that."""
     if execution.stopped is not None:
         return _stopped(execution, execution.stopped)
-    if isinstance(result, Raised) and execution.is_unwanted:
-        return None  # what code makes of being told to stop is no failure of the workflow
     if isinstance(result, Raised):
+        if execution.is_unwanted:
+            return None  # what code makes of being told to stop is no failure of the workflow
         return _raised(execution, policy, result.error)
     if unread := execution.history.unread():
         message = f'The workflow returned, but step "{unread[0]}" in its history never came'

@@ -71,15 +71,19 @@ def ask(connection: BaseDatabaseWrapper, sql: str, parameters: dict[str, Any]) -
     """Send one statement, which is a transaction of its own, and return its rows.
 
     Unlike Django's cursors it stays prepared, and is not planned anew each time. Raises as
-    ``Trip.make`` does. Only where ``is_ready`` and nobody ``is_watched``.
+    ``Trip.make`` does. Only where one ``may_ask``.
     """
     raw, (result,) = _send_and_wait(connection, [(query(sql), parameters)])
     return rows_of(raw, result)
 
 
-def is_watched(connection: BaseDatabaseWrapper) -> bool:
-    """Whether somebody wants to see the queries: a debug toolbar, a tracer, a test."""
-    return bool(connection.execute_wrappers) or connection.queries_logged
+def may_ask(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a statement may be its own transaction here, unseen by Django.
+
+    Not where somebody wants to see the queries: a debug toolbar, a tracer, a test.
+    """
+    is_watched = bool(connection.execute_wrappers) or connection.queries_logged
+    return not is_watched and is_ready(connection)
 
 
 def is_ready(connection: BaseDatabaseWrapper) -> bool:

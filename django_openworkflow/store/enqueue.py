@@ -79,7 +79,7 @@ def _insert(using: str, parameters: dict[str, Any]) -> None:
     from django_openworkflow.packets import trips
 
     connection = connections[using]
-    if trips.is_ready(connection) and not trips.is_watched(connection):
+    if trips.may_ask(connection):
         trips.ask(connection, _INSERT, parameters)
         return
     with mark_for_rollback_on_error(using), connection.cursor() as cursor:

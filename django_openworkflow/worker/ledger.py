@@ -10,6 +10,7 @@ leases when that is due.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from django_openworkflow.store.base import Store
     from django_openworkflow.store.operations import Operation, Posted, Receipt, StepCompleted
     from django_openworkflow.worker.writing import Intake
+
+logger: Final = logging.getLogger(__name__)
 
 _LARGEST_TURN: Final = 500
 # How long a posted operation waits for somebody to take a turn before one is taken for it.
@@ -174,13 +177,13 @@ class GroupLedger:
         self._call(to_lead=True)
 
     def close(self) -> None:
-        """Write what was posted, take nothing more, and close the connection.
+        """Write what was handed in, take nothing more, and close the connection.
 
         Callers that come later, such as a body that has outlived the grace time, get
         ``StorageInterrupted``. A turn that does not end keeps its connection: to close what another
         thread is using would bring the process down.
         """
-        if self._posted:
+        if self._posted or self._queue:  # of a task whose loop has ended meanwhile, too
             self.take_turn()
         with self._mutex:
             self.is_closed = True
@@ -193,6 +196,8 @@ class GroupLedger:
             self._thread.join(timeout=_CLOSE_SECONDS)
         if is_still:
             self._connection.close()
+        else:
+            logger.warning("The ledger's last turn did not end; its connection is left open")
 
     # --- the ledger's own thread ----------------------------------------------------------------
 
