@@ -1,7 +1,9 @@
 """The statements of a turn. Each writes all rows of one kind, given as arrays.
 
 They are shaped so that nothing but look-ups by key can come out, whatever the planner believes: it
-plans on a table that was empty a moment ago and keeps the plan.
+plans on a table that was empty a moment ago and keeps the plan. Rows are joined by
+``id = ANY(ARRAY[given.id])``, for where it says ``id = given.id`` the planner may also read the
+index from end to end, in search of the few rows that pass the other conditions.
 """
 
 from __future__ import annotations
@@ -132,7 +134,7 @@ UPDATE {step} AS step
        interruptions = step.interruptions + 1, started_at = {now}, updated_at = {now}
   FROM unnest(%(ids)b::uuid[], %(worker_ids)b::text[], %(has_undos)b::bool[])
        AS given (id, worker_id, has_undo)
- WHERE step.id = given.id AND step.status = 'running'
+ WHERE step.id = ANY(ARRAY[given.id]) AND step.status = 'running'
    AND step.worker_id IS DISTINCT FROM given.worker_id AND {fence}
 """)
 
@@ -145,8 +147,8 @@ UPDATE {step} AS step
   FROM unnest(%(ids)b::uuid[], %(run_ids)b::uuid[], %(statuses)b::text[], %(outputs)b::text[],
               %(errors)b::text[])
        AS given (id, run_id, status, output, error)
- WHERE step.id = given.id AND step.workflow_run_id = given.run_id AND step.status = 'running'
-   AND {fence}
+ WHERE step.id = ANY(ARRAY[given.id]) AND (step.workflow_run_id = given.run_id) IS TRUE
+   AND step.status = 'running' AND {fence}
 """)
 
 # --- runs -----------------------------------------------------------------------------------------
@@ -166,7 +168,7 @@ UPDATE {run} AS run
   FROM unnest(%(ids)b::uuid[], %(errors)b::text[], %(delays)b::interval[],
               %(wake_ats)b::timestamptz[], %(failures)b::int[])
        AS given (id, error, delay, wake_at, failures)
- WHERE run.id = given.id AND {fence}
+ WHERE run.id = ANY(ARRAY[given.id]) AND {fence}
 """)
 
 RELEASE: Final = statement("""
@@ -181,10 +183,12 @@ UPDATE {run} AS run
    SET status = 'running', worker_id = NULL, released_by = run.worker_id,
        available_at = given.wake_at, updated_at = {now}
   FROM unnest(%(ids)b::uuid[], %(wake_ats)b::timestamptz[]) AS given (id, wake_at)
- WHERE run.id = given.id AND {fence}
+ WHERE run.id = ANY(ARRAY[given.id]) AND {fence}
 """)
 
 # After the park, in a statement of its own: it sees what was committed before we had the row.
+# OFFSET 0 keeps every EXISTS a look-up for one row: no join, no hash table of all that ever ended;
+# and no index can find what a status is not.
 WAKE_IF_IT_HAPPENED: Final = statement("""
 UPDATE {run} AS run
    SET available_at = {now}
@@ -196,11 +200,14 @@ UPDATE {run} AS run
               WHEN 'workflow' THEN EXISTS (
                    SELECT FROM {run} AS child
                     WHERE child.id = step.child_workflow_run_id
-                      AND child.status IN ('completed', 'succeeded', 'failed', 'canceled'))
+                      AND child.status NOT IN ('pending', 'running', 'sleeping')
+                   OFFSET 0)
               WHEN 'signal-wait' THEN EXISTS (
                    SELECT FROM {delivery} AS delivery
-                    WHERE delivery.step_attempt_id = step.id)
-              ELSE false END)
+                    WHERE delivery.step_attempt_id = step.id
+                   OFFSET 0)
+              ELSE false END
+       OFFSET 0)
 """)
 
 # A run that ends closes what only waited, which parallel code may leave behind, but for waits that
@@ -234,7 +241,7 @@ UPDATE {{run}} AS run
    SET status = 'completed', output = given.output::jsonb, error = NULL, available_at = NULL,
        finished_at = {{now}}, updated_at = {{now}}
   FROM unnest(%(ids)b::uuid[], %(payloads)b::text[]) AS given (id, output)
- WHERE run.id = given.id AND {{fence}}
+ WHERE run.id = ANY(ARRAY[given.id]) AND {{fence}}
 """)
 
 FAIL: Final = statement(f"""
@@ -244,7 +251,7 @@ UPDATE {{run}} AS run
        released_by = run.worker_id, started_at = NULL, failures = run.failures + 1,
        finished_at = {{now}}, updated_at = {{now}}
   FROM unnest(%(ids)b::uuid[], %(payloads)b::text[]) AS given (id, error)
- WHERE run.id = given.id AND {{fence}}
+ WHERE run.id = ANY(ARRAY[given.id]) AND {{fence}}
 """)
 
 # --- leases ---------------------------------------------------------------------------------------
