@@ -133,7 +133,7 @@ class Brawler:
         some.filter(pk__in=ids[:1]).update(deadline_at=timezone.now() - timedelta(seconds=1))
         sweeps.fail_overdue(self._store)
         sweeps.fail_poisoned(self._store)
-        sweeps.put_back_unknown(self._store, [(name, None) for name in self._arena.names])
+        sweeps.put_back_unknown(self._store, [(name, None) for name in tuple(self._arena.names)])
         signalling.deliver_buffered("default")
 
     def write(self) -> None:
