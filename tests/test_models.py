@@ -156,10 +156,6 @@ VIOLATIONS = [
         )
         for trait in ("scheduled", "failed", "canceled")
     ),
-    *(
-        Violation("openworkflow_run_counters", a_run(), {counter: -1}, f"{counter} below zero")
-        for counter in ("attempts", "failures", "crashes", "takeovers", "deferrals")
-    ),
     Violation(
         "openworkflow_run_parent_both",
         a_child,

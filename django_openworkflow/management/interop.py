@@ -83,11 +83,15 @@ _WHERE: Final = """
            SELECT hidden.namespace_id, hidden.workflow_name, hidden.version
              FROM {schema}.hidden_workflows AS hidden
             WHERE hidden.hidden_until > statement_timestamp())"""
-# Undoes the put-back: the run is due at once, with the claims and the error it had before.
+# Undoes the put-back: the run is due at once, with the claims and the error it had before. Our
+# workers' ids have a colon, the original's are bare UUIDs. The message is the original's.
 _GUARD_FUNCTION: Final = """CREATE OR REPLACE FUNCTION {schema}.guard_put_back() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT EXISTS (
+    IF OLD.status <> 'running' OR OLD.worker_id IS NULL OR OLD.worker_id LIKE '%:%'
+       OR NEW.error ->> 'message' IS DISTINCT FROM 'Workflow "' || NEW.workflow_name || '"'
+          || COALESCE(' (version: ' || NEW.version || ')', '') || ' is not registered'
+       OR NOT EXISTS (
         SELECT FROM {workers} AS worker
          WHERE worker.namespace_id = NEW.namespace_id
            AND worker.heartbeat_at > statement_timestamp() - interval '2 minutes'
@@ -109,12 +113,10 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$"""
-# Our workers' ids have a colon, the original's are bare UUIDs. The message is the original's.
+# PostgreSQL reads the condition of a trigger anew for every statement that it may concern: hence
+# few words, and only statements that set this column, as a claim does not.
 _GUARD_TRIGGER: Final = """CREATE OR REPLACE TRIGGER openworkflow_guard_put_back
-BEFORE UPDATE ON {runs} FOR EACH ROW
-WHEN (OLD.status = 'running' AND NEW.status = 'pending' AND OLD.worker_id NOT LIKE '%:%'
-      AND NEW.error ->> 'message' = 'Workflow "' || NEW.workflow_name || '"'
-          || COALESCE(' (version: ' || NEW.version || ')', '') || ' is not registered')
+BEFORE UPDATE OF finished_at ON {runs} FOR EACH ROW WHEN (NEW.status = 'pending')
 EXECUTE FUNCTION {schema}.guard_put_back()"""
 _DROP_GUARD: Final = "DROP TRIGGER IF EXISTS openworkflow_guard_put_back ON {runs}"
 
@@ -124,13 +126,15 @@ _DROP_GUARD: Final = "DROP TRIGGER IF EXISTS openworkflow_guard_put_back ON {run
 _NOTIFY_FUNCTION: Final = """CREATE OR REPLACE FUNCTION {schema}.notify_canceled() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pg_notify('openworkflow_' || left(
-        encode(sha256(convert_to(NEW.namespace_id, 'UTF8')), 'hex'), 16), '');
+    IF OLD.status = 'running' THEN
+        PERFORM pg_notify('openworkflow_' || left(
+            encode(sha256(convert_to(NEW.namespace_id, 'UTF8')), 'hex'), 16), '');
+    END IF;
     RETURN NULL;
 END $$"""
 _NOTIFY_TRIGGER: Final = """CREATE OR REPLACE TRIGGER openworkflow_notify_canceled
-AFTER UPDATE ON {runs} FOR EACH ROW
-WHEN (OLD.status = 'running' AND NEW.status = 'canceled' AND NEW.cancel_source = '')
+AFTER UPDATE OF finished_at ON {runs} FOR EACH ROW
+WHEN (NEW.status = 'canceled' AND NEW.cancel_source = '')
 EXECUTE FUNCTION {schema}.notify_canceled()"""
 _DROP_NOTIFY: Final = "DROP TRIGGER IF EXISTS openworkflow_notify_canceled ON {runs}"
 

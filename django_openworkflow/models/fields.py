@@ -10,6 +10,8 @@ from django.utils.translation import gettext_lazy as _
 from django_openworkflow.serialization import PayloadDecoder, PayloadEncoder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models.sql.compiler import SQLCompiler
 
@@ -54,4 +56,27 @@ class SignalAddress(models.Func):
     ) -> tuple[str, Any]:
         """Render for MariaDB and MySQL."""
         template = "JSON_UNQUOTE(JSON_EXTRACT(%(expressions)s, '$.signal'))"
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+
+class OneOf(models.Func):
+    """Whether a column is one of a few texts, in few words.
+
+    For check constraints: PostgreSQL parses and folds them anew for every statement that writes a
+    row, and Django's ``IN`` is an array that it has to build from its members each time.
+    """
+
+    output_field = models.BooleanField()
+
+    def __init__(self, column: str, texts: Sequence[str]) -> None:
+        """Take the name of the column, and words."""
+        self.constant = f"'{{{','.join(texts)}}}'::text[]"
+        members = ", ".join(f"'{text}'" for text in texts)
+        super().__init__(column, template=f"%(expressions)s IN ({members})")
+
+    def as_postgresql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any
+    ) -> tuple[str, Any]:
+        """Render as one constant, which is parsed when the constraint is made."""
+        template = f"%(expressions)s = ANY ({self.constant})"
         return self.as_sql(compiler, connection, template=template, **extra)

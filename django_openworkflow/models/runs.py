@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Least, Now
-from django.db.models.lookups import GreaterThanOrEqual
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from django_openworkflow import conf
 from django_openworkflow.clock import NowMilliseconds
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.managers import WorkflowRunManager
-from django_openworkflow.models.fields import empty_config, payload_field
+from django_openworkflow.models.fields import OneOf, empty_config, payload_field
 from django_openworkflow.states import ACTIVE, TERMINAL, CancelSource, RunStatus
 
 if TYPE_CHECKING:
@@ -107,19 +106,17 @@ class WorkflowRun(models.Model):
             # Few and short: PostgreSQL reads them anew for every statement that writes a run.
             models.CheckConstraint(
                 name="openworkflow_run_state",
-                condition=Q(status__in=ACTIVE, available_at__isnull=False, finished_at__isnull=True)
-                | Q(status__in=TERMINAL, available_at__isnull=True, finished_at__isnull=False),
+                condition=Q(
+                    OneOf("status", ACTIVE), available_at__isnull=False, finished_at__isnull=True
+                )
+                | Q(
+                    OneOf("status", TERMINAL), available_at__isnull=True, finished_at__isnull=False
+                ),
             ),
             models.CheckConstraint(
                 name="openworkflow_run_unowned",
                 condition=Q(worker_id__isnull=True)
-                | ~Q(status__in=(RunStatus.PENDING, RunStatus.FAILED, RunStatus.CANCELED)),
-            ),
-            models.CheckConstraint(
-                name="openworkflow_run_counters",
-                condition=GreaterThanOrEqual(
-                    Least("attempts", "failures", "crashes", "takeovers", "deferrals"), 0
-                ),
+                | ~Q(OneOf("status", (RunStatus.PENDING, RunStatus.FAILED, RunStatus.CANCELED))),
             ),
             models.CheckConstraint(
                 name="openworkflow_run_parent_both",

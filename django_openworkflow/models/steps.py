@@ -17,7 +17,7 @@ from django_openworkflow.managers import (
     SignalDeliveryManager,
     StepAttemptManager,
 )
-from django_openworkflow.models.fields import SignalAddress, empty_config, payload_field
+from django_openworkflow.models.fields import OneOf, SignalAddress, empty_config, payload_field
 from django_openworkflow.models.runs import WorkflowRun
 from django_openworkflow.states import STEP_ENDED, STEP_SUCCESSFUL, StepKind, StepStatus
 
@@ -84,10 +84,10 @@ class StepAttempt(models.Model):
             models.CheckConstraint(
                 name="openworkflow_step_state",
                 condition=Q(status=StepStatus.RUNNING, finished_at__isnull=True)
-                | Q(status__in=STEP_ENDED, finished_at__isnull=False),
+                | Q(OneOf("status", STEP_ENDED), finished_at__isnull=False),
             ),
             models.CheckConstraint(
-                name="openworkflow_step_kind", condition=Q(kind__in=StepKind.values)
+                name="openworkflow_step_kind", condition=Q(OneOf("kind", StepKind.values))
             ),
             models.CheckConstraint(
                 name="openworkflow_step_child_of_workflow_kind",
