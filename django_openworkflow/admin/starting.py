@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -105,7 +106,7 @@ def definitions() -> list[Definition]:
 
 
 def _definition(workflow: Workflow[Any, Any]) -> Definition:
-    parameters = list(inspect.signature(workflow.fn).parameters.values())[1:]
+    parameters = _parameters(workflow)
     version = workflow.version
     return Definition(
         key=_key(workflow.name, version),
@@ -118,6 +119,14 @@ def _definition(workflow: Workflow[Any, Any]) -> Definition:
         about=(inspect.getdoc(workflow.fn) or "").partition("\n")[0],
         queue=workflow.queue,
     )
+
+
+def _parameters(workflow: Workflow[Any, Any]) -> list[inspect.Parameter]:
+    """Return what an input consists of: the fields of a dataclass or model, or the arguments."""
+    if isinstance(workflow.schema, type):
+        with suppress(ValueError, TypeError):  # a class that tells nothing, as int
+            return list(inspect.signature(workflow.schema).parameters.values())
+    return list(inspect.signature(workflow.fn).parameters.values())[1:]
 
 
 def _shown(parameter: inspect.Parameter) -> str:

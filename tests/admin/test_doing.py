@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -149,6 +150,31 @@ def test_the_page_knows_what_workflows_take(operator: Client) -> None:
     page = response.content.decode()
     assert "order_id: int, *, express" in page.replace("&#x27;", "") or "order_id: int" in page
     assert "Fulfil an order." in page
+
+
+def test_the_page_knows_what_schemas_take(operator: Client) -> None:
+    @workflow("buy", schema=Basket)
+    def buy(step: Step, basket: Basket) -> int:
+        return sum(basket.amounts)
+
+    @workflow("refund", schema=Refund)
+    def refund(step: Step, asked: Refund) -> int:
+        return asked.order_id
+
+    @workflow("count", schema=int)
+    def count(step: Step, number: int) -> int:
+        return number
+
+    for name, fields in (
+        ("buy", ["customer", "amounts"]),
+        ("refund", ["order_id"]),
+        ("count", ["number"]),
+    ):
+        response = operator.get(url("start_run"), {"workflow": name})
+        assert list(json.loads(response.context["form"].initial["input"])) == fields
+    shown = {one.name: one.signature for one in response.context["definitions"]}
+    assert shown["buy"] == "customer: str, amounts: list[int]"
+    assert shown["refund"] == "order_id: int"
 
 
 def test_a_run_can_be_started_again(operator: Client) -> None:
