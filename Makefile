@@ -93,6 +93,9 @@ reliability: $(READY)
 mutants: $(READY)
 	@nice $(RUN) -m benchmarks.mutants --write
 
+rounds: $(READY)
+	@nice $(RUN) -m benchmarks.rounds $(ROUNDS_ARGS)
+
 audit: $(READY)
 	@$(RUN) -m pip freeze --exclude-editable > $(VENV)/installed.txt
 	@$(RUN) -m pip_audit --strict --no-deps --disable-pip -r $(VENV)/installed.txt

@@ -1,0 +1,89 @@
+"""Look for tests that pass now and then: the whole suite over and over, in another order each time.
+
+``python -m benchmarks.rounds [--rounds 20] [--databases sqlite,postgresql]`` runs the suite on both
+databases, on the PostgreSQL that ``DATABASE_URL`` names or the embedded one, and adds a line to
+``benchmarks/rounds.jsonl`` for each: when, which commit, which order, what came of it. Ends at the
+first round that is red, with exit code 1 and what pytest said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+RECORD: Final = ROOT / "benchmarks" / "rounds.jsonl"
+_SUMMARY: Final = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
+_TAIL_CHARACTERS: Final = 20_000
+
+
+def main() -> int:
+    """Run round after round; 1 as soon as one is red."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--databases", default="sqlite,postgresql")
+    options = parser.parse_args()
+    for _ in range(options.rounds):
+        for database in options.databases.split(","):
+            if not passes(database):
+                return 1
+    return 0
+
+
+def passes(database: str) -> bool:
+    """Run the suite once, record it, and return whether it was green."""
+    seed = random.randrange(2**32)  # noqa: S311 - any order will do
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", f"--randomly-seed={seed}"]
+    began_at, began = datetime.now(UTC), time.monotonic()
+    done = subprocess.run(
+        [*command, "-m", "not browser"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": url_of(database)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    line = {
+        "began_at": began_at.isoformat(timespec="minutes"),
+        "commit": commit(),
+        "database": database,
+        "seed": seed,
+        "seconds": round(time.monotonic() - began),
+        **{kind: int(number) for number, kind in _SUMMARY.findall(last)},
+    }
+    with RECORD.open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+    sys.stdout.write(json.dumps(line) + "\n")
+    if done.returncode:
+        sys.stdout.write(done.stdout[-_TAIL_CHARACTERS:] + done.stderr[-_TAIL_CHARACTERS:])
+    sys.stdout.flush()
+    return done.returncode == 0
+
+
+def url_of(database: str) -> str:
+    """Return the address of the database to test with."""
+    given = os.environ.get("DATABASE_URL", "")
+    if database == "sqlite":
+        return ""
+    is_named = given.startswith(("postgres://", "postgresql://"))
+    return given if is_named else "embedded-postgres://"
+
+
+def commit() -> str:
+    """Name the tree, in short."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
