@@ -9,6 +9,7 @@
 #   make bench    this package and its peers, side by side; half an hour
 #
 #   make reliability  the scorecard at full size  make mutants  rules switched off: who notices?
+#   make rounds       the suite twenty times, in another order each time, on both databases
 #   make audit        known weaknesses of what is installed (needs the network)
 #
 # Another interpreter: make PYTHON=python3.13 demo. Options of pytest: make PYTEST_ARGS="-x" test.
@@ -24,7 +25,7 @@ RUN = $(VENV)/bin/python
 MANAGE = $(RUN) testproject/manage.py
 READY = $(VENV)/.ready
 
-.PHONY: help demo serve test browser screenshots bench lint docs wheel reliability mutants audit clean
+.PHONY: help demo serve test browser screenshots bench lint docs wheel reliability mutants rounds audit clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
