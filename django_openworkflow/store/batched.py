@@ -56,6 +56,10 @@ class BatchedTurn(Turn):
                 return super()._accept(operation)
         return resume_at_of(operation, now) if isinstance(operation, SleepStarted) else None
 
+    def _is_repeated(self, operation: Operation) -> bool:
+        self._finish()  # it may be this turn that has recorded it
+        return super()._is_repeated(operation)
+
     def _finish(self) -> None:
         batch, self._batch = self._batch, Batch()
         self._batched_rows.write(batch)

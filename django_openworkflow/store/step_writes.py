@@ -108,12 +108,16 @@ def keep_late_outcome(rows: TurnRows, operation: StepCompleted | StepFailed) -> 
 
 
 def is_recorded(rows: TurnRows, operation: Operation) -> bool:
-    """Whether this claim has recorded this very outcome of a step before."""
+    """Whether this claim has recorded this very outcome of a step before.
+
+    A wait that the end of its run has closed is none: it is set aside, and nobody's outcome.
+    """
     if not isinstance(operation, StepCompleted | StepFailed):
         return False
     ended = STEP_SUCCESSFUL if isinstance(operation, StepCompleted) else (StepStatus.FAILED,)
     mine = rows.attempts.filter(pk=operation.attempt_id, worker_id=operation.lease.worker_id)
-    return mine.filter(workflow_run=operation.lease.run_id, status__in=ended).exists()
+    kept = mine.filter(workflow_run=operation.lease.run_id, superseded_at__isnull=True)
+    return kept.filter(status__in=ended).exists()
 
 
 def _signal_sent(rows: TurnRows, operation: SignalSent) -> list[str]:

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, models, transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
 
 from django_openworkflow.models import (
@@ -352,7 +352,23 @@ def test_a_claim(scene: Scene, limit: int) -> None:
     same_outcome(scene, lambda store: store.claim(request))
 
 
+def ours(name: str, step: int) -> Asked:
+    return Asked(name=name, number=0, step=step, owner="ours", value="[1]")
+
+
+# What a run's end has closed, and what the same turn has recorded before.
+ALONE = Scene(
+    states=["held"] * RUNS,
+    steps=[["sleep", "function"], [], [], [], []],
+    child=False,
+    buffered=False,
+    undoable=False,
+)
+
+
 @many
+@example(scene=ALONE, turn=[ours("complete", 0), ours("fail step", 0)])
+@example(scene=ALONE, turn=[ours(name, 1) for name in ("fail step", "complete", "fail step")])
 @given(scene=scenes, turn=st.lists(asked, max_size=6))
 def test_operations_that_are_issued_twice(scene: Scene, turn: list[Asked]) -> None:
     """As after a commit in doubt."""
