@@ -100,15 +100,19 @@ class Reading:
 
 
 class Clocks:
-    """Reads the clocks of a server on this machine, of one of its databases, and of a worker."""
+    """Reads the clocks of a server on this machine, of one of its databases, and of ``worker``.
 
-    def __init__(self, running: Server, made: Bench, worker: psutil.Process | None = None) -> None:
-        self._server, self._database, self._worker = running, made.system.database, worker
+    Without one, of the programs that have ended. To be made before the sessions that are measured:
+    only those that begin later tell how long they wait for the disk.
+    """
+
+    def __init__(self, running: Server, made: Bench) -> None:
+        self.worker: psutil.Process | None = None
+        self._server, self._database = running, made.system.database
         self._count = made.system.count_completed
         self._is_new = int(running.execute("SHOW server_version_num")[0][0]) >= 180_000
         (lines,) = running.execute("SELECT pg_read_file('postmaster.pid')")[0]
         self._postmaster = psutil.Process(int(lines.split()[0]))
-        # Of the sessions that begin from now on.
         running.execute(f'ALTER DATABASE "{self._database}" SET track_wal_io_timing = on')
 
     def read(self, runs: float | None = None) -> Reading:
@@ -126,10 +130,10 @@ class Clocks:
         return row
 
     def _worker_seconds(self) -> float:
-        if self._worker is not None:
-            times = self._worker.cpu_times()
+        if self.worker is not None:
+            times = self.worker.cpu_times()
             return float(times.user + times.system)
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)  # of programs that have ended
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 
     def _server_seconds(self) -> float:
@@ -160,10 +164,9 @@ def drain(
         with bench(system, running) as made:
             made.drive("start-many", "--size", backlog, "--workflow", workflow)
             running.execute("VACUUM ANALYZE", database=system.database)
-            Clocks(running, made)  # before the worker connects
-            with made.workers("--concurrency", concurrency, *options) as (worker,):
+            clocks = Clocks(running, made)
+            with made.workers("--concurrency", concurrency, *options) as (clocks.worker,):
                 wait_until(lambda: made.events("S"), seconds=_BEGIN_SECONDS)
-                clocks = Clocks(running, made, worker)
                 time.sleep(1)
                 before = clocks.read()
                 time.sleep(WINDOW_SECONDS)
