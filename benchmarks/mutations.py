@@ -34,6 +34,31 @@ _MODEL: Final = "tests/model/test_machine.py"
 
 MUTANTS: Final = (
     Mutant(
+        name="one-suspect",
+        rule="a worker executes one run at a time that the next crash would fail",
+        file="worker/intake.py",
+        old="self._suspect = run.lease",
+        new="pass",
+        tests=("tests/worker/test_suspects.py",),
+    ),
+    Mutant(
+        name="one-suspect-per-claim",
+        rule="and claims no two of them at once",
+        file="store/suspects.py",
+        old="or not has_suspect",
+        new="or True",
+        tests=("tests/store/test_suspects.py",),
+    ),
+    Mutant(
+        name="one-suspect-in-one-trip",
+        rule="the same, in the claim of PostgreSQL",
+        file="store/postgresql/claiming.py",
+        old="picked.id LIMIT 1)",
+        new="picked.id)",
+        tests=("tests/store/test_suspects.py", _MODEL),
+        on_postgresql=True,
+    ),
+    Mutant(
         name="fence",
         rule="a worker writes only under its own claim",
         file="store/turns.py",

@@ -1,4 +1,7 @@
-"""K13: a run that kills its workers is given up after five of them; all others complete."""
+"""K13: a run that kills its workers is given up after five of them; all others complete.
+
+Also those that are beside it each time, in a step which none of these workers lives to end.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ from benchmarks.reliability.tasks import many_steps, poison
 from django_openworkflow.models import WorkflowRun
 
 _MOST_CRASHES: Final = 5
+_SLOTS: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One poison pill among so many others."""
+    """One poison pill among so many others; the first of them fill its worker beside it."""
 
     others: int
 
@@ -27,13 +31,15 @@ SIZES: Final = {"small": Plan(others=20), "full": Plan(others=100)}
 def measure(arena: Arena, plan: Plan) -> Findings:
     """Start a new worker for each that dies, as a supervisor does."""
     pill = poison.start()
-    many_steps.start_many([{"count": 3, "seconds": 0.05}] * plan.others)
+    companions = _SLOTS - 1
+    many_steps.start_many([{"count": 1, "seconds": 0.6}] * companions)
+    many_steps.start_many([{"count": 3, "seconds": 0.05}] * (plan.others - companions))
     crashed = 0
     environment = {
         "RELIABILITY_LEASE_SECONDS": "1",
         "RELIABILITY_MAX_CRASHES": str(_MOST_CRASHES),
     }
-    with Fleet(arena.folder, concurrency=5, **environment) as fleet:
+    with Fleet(arena.folder, concurrency=_SLOTS, **environment) as fleet:
         fleet.start()
 
         def over() -> bool:

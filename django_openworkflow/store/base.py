@@ -29,6 +29,7 @@ from django_openworkflow.store.operations import (
     Receipt,
     Verdict,
 )
+from django_openworkflow.store.suspects import crashes_below, suspect_at, with_one_suspect
 from django_openworkflow.store.turns import TurnRows
 from django_openworkflow.transactions import write_transaction
 
@@ -46,6 +47,7 @@ _CLAIMED: Final = (
     "input",
     "context",
     "attempts",
+    "crashes",
     "failures",
     "created_at",
     "started_at",
@@ -60,13 +62,17 @@ _CLAIMED: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
-    """What a worker has room for and knows: ``queues`` None means every queue."""
+    """What a worker has room for and knows: ``queues`` None means every queue.
+
+    ``takes_suspect``: whether a run may be among them that the next crash would fail. Never two.
+    """
 
     worker_name: str
     limit: int
     lease_seconds: float
     workflows: Collection[tuple[str, str | None]]
     queues: Sequence[str] | None = None
+    takes_suspect: bool = True
 
     @property
     def is_open(self) -> bool:
@@ -116,7 +122,8 @@ class Store:
 
         Takes only names and versions that the worker knows, and rows that nobody has locked. A row
         that still names a worker is taken over from a crash; one that has crashed too often is left
-        to the sweep. Source: the original's ``claimWorkflowRun``, for the columns written.
+        to the sweep, and of those at their last chance at most one is taken; see ``suspects``.
+        Source: the original's ``claimWorkflowRun``, for the columns written.
         """
         if not request.is_open:
             return []
@@ -138,18 +145,18 @@ class Store:
 
         Queues that share a priority share the slots too: the oldest due of all of them come first.
         """
-        picked: list[UUID] = []
+        picked: list[tuple[datetime, UUID, int]] = []
         for priority, queues in due_levels(self.using, request.queues, now):
             free = request.limit - len(picked)
             due = [row for name in queues for row in self._lock_due(request, name, priority, now)]
-            picked.extend(pk for _, pk in sorted(due)[:free])
+            picked.extend(sorted(due)[:free])
             if len(picked) == request.limit:
                 break
-        return picked
+        return with_one_suspect((pk, crashes) for _, pk, crashes in picked)
 
     def _lock_due(
         self, request: ClaimRequest, queue: str, priority: int, now: datetime | None
-    ) -> list[tuple[datetime, UUID]]:
+    ) -> list[tuple[datetime, UUID, int]]:
         features = connections[self.using].features
         rows = (
             self._claimable(request, now)
@@ -160,13 +167,15 @@ class Store:
                 skip_locked=features.has_select_for_update_skip_locked,
             )
         )
-        return list(rows.values_list("available_at", "pk")[: request.limit])
+        return list(rows.values_list("available_at", "pk", "crashes_so_far")[: request.limit])
 
     def _claimable(self, request: ClaimRequest, now: datetime | None) -> WorkflowRunQuerySet:
         moment = clock.moment(now)
         poisoned = Q(worker_id__isnull=False, crashes__gte=conf.get_settings().MAX_CRASHES - 1)
-        return self.runs.due(now).filter(
+        due: WorkflowRunQuerySet = self.runs.due(now).annotate(crashes_so_far=_one_more("crashes"))
+        return due.filter(
             ~poisoned,
+            Q(crashes_so_far__lt=crashes_below(request)),
             Q(deadline_at__isnull=True) | Q(deadline_at__gt=moment),
             _knows(request.workflows),
         )
@@ -174,11 +183,6 @@ class Store:
     def _take(
         self, ids: list[UUID], worker_id: str, lease: timedelta, now: datetime | None
     ) -> None:
-        crashed = {"worker_id__isnull": False}
-        one_more = {
-            name: Case(When(**crashed, then=F(name) + 1), default=F(name))
-            for name in ("crashes", "takeovers")
-        }
         self._by_id(ids).update(
             status=RunStatus.RUNNING,
             attempts=F("attempts") + 1,
@@ -187,7 +191,8 @@ class Store:
             started_at=Coalesce(F("started_at"), clock.moment(now)),
             updated_at=clock.moment(now),
             deferrals=0,
-            **one_more,
+            crashes=_one_more("crashes"),
+            takeovers=_one_more("takeovers"),
         )
 
     # --- the rest of a worker's life ------------------------------------------------------------
@@ -285,6 +290,11 @@ class Store:
         return None if due_at is None else (due_at - clock.read(self.using)).total_seconds()
 
 
+def _one_more(column: str) -> Case:
+    """Count a run that still names a worker: it has lost it."""
+    return Case(When(worker_id__isnull=False, then=F(column) + 1), default=F(column))
+
+
 def _knows(workflows: Collection[tuple[str, str | None]]) -> Q:
     """Match the names and versions a worker has registered."""
     versions: dict[str | None, list[str]] = {}
@@ -316,6 +326,7 @@ def _claimed_run(row: dict[str, Any], worker_id: str, claimed_at: datetime) -> C
         original_created_at=row["cleanup_of__created_at"],
         original_started_at=row["cleanup_of__started_at"],
         is_first=row["attempts"] == 1,
+        is_suspect=row["crashes"] >= suspect_at(),
     )
 
 

@@ -14,6 +14,7 @@ from django_openworkflow.store.operations import (
     Lease,
     Verdict,
 )
+from django_openworkflow.store.suspects import suspect_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,6 +49,7 @@ def claimed_run(row: Row, worker_id: str) -> ClaimedRun:
         parent_run_id=row[14],
         claimed_at=row[15],
         is_first=row[5] == 1,
+        is_suspect=row[16] >= suspect_at(),
     )
 
 

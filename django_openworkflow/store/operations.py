@@ -49,6 +49,7 @@ class ClaimedRun:
     original_created_at: datetime | None  # of the run that a clean-up run cleans up after
     original_started_at: datetime | None
     is_first: bool  # nobody has claimed it since it was started
+    is_suspect: bool  # it has lost so many workers that the next one would be the last
 
     def log_facts(self, *, step: str | None = None) -> dict[str, str | None]:
         """Return the ``extra`` of every log record about this run: never what it was given."""

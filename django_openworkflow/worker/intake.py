@@ -10,7 +10,7 @@ from django_openworkflow.registry import registry
 from django_openworkflow.store.base import ClaimRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from django_openworkflow.store.base import TurnResult
     from django_openworkflow.store.operations import Lease
@@ -23,7 +23,8 @@ class Intake:
     """The slots of a worker: how many are taken, and what is claimed for those that are not.
 
     A turn that ends a pass claims for its slot. Else a turn claims only when somebody has asked for
-    it: a poll, or a notification. ``hand_out`` gets what came.
+    it: a poll, or a notification. ``hand_out`` gets what came. While a run is executed that the
+    next crash would fail, no other of that kind is claimed; see ``store.suspects``.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Intake:
         self._has_claimed = False
         self._slots = slots
         self._taken = 0
+        self._suspect: Lease | None = None  # until its pass is over, or it gets on
         self._left: set[Lease] = set()  # their slots are free, their threads not yet back
         self._is_asked = False
         self._is_open = True
@@ -62,6 +64,11 @@ class Intake:
         """How many passes are not over, or have threads that are not back."""
         with self._mutex:
             return self._taken + len(self._left)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there may be more to claim than the last claim was to find."""
+        return self._is_asked
 
     def has_claimed(self) -> bool:
         """Return whether a claim has found something since this was last asked."""
@@ -87,7 +94,7 @@ class Intake:
                 self._left.remove(lease)
                 return False
             self._taken -= 1
-        self.leases.remove(lease)
+        self._forget((lease,))
         return True
 
     # --- for the ledger -------------------------------------------------------------------------
@@ -101,22 +108,43 @@ class Intake:
         limit = self.free + ending
         if limit < 1:
             return None
-        return ClaimRequest(limit=limit, workflows=registry.claimable(), **self._request)
+        return ClaimRequest(
+            limit=limit,
+            workflows=registry.claimable(),
+            takes_suspect=self._suspect is None,
+            **self._request,
+        )
 
     def leases_due(self) -> Sequence[Lease]:
         """See ``writing.Intake``."""
         return self.leases.take_due()
 
-    def note(self, result: TurnResult, ended: Sequence[Lease]) -> None:
+    def note(
+        self, result: TurnResult, ended: Sequence[Lease], advanced: Sequence[Lease] = ()
+    ) -> None:
         """See ``writing.Intake``."""
         with self._mutex:
             gone = set(ended) - self._left  # once each, though it was written twice
             self._taken += len(result.claimed) - len(gone)
             self._left |= gone
-        for lease in ended:
-            self.leases.remove(lease)
-        if result.claimed:
+        self._forget(ended)
+        for lease in advanced:
+            self._clear(lease)
+        for run in result.claimed:
             self._has_claimed = True
+            if run.is_suspect:
+                self._suspect = run.lease
+
+    def _forget(self, leases: Iterable[Lease]) -> None:
+        for lease in leases:
+            self.leases.remove(lease)
+            self._clear(lease)
+
+    def _clear(self, lease: Lease) -> None:
+        """Take a run off suspicion, if it was under it, and look for the next one soon."""
+        if lease == self._suspect:
+            self._suspect = None
+            self._is_asked = True
 
     def receive(self, result: TurnResult) -> None:
         """See ``writing.Intake``."""

@@ -196,7 +196,7 @@ class Worker:
             self._wake.set()
 
     def _is_idle(self) -> bool:
-        if self._intake.active:
+        if self._intake.active or self._intake.is_asked:
             return False
         try:
             with borrowed(self.options.using, self._connection):

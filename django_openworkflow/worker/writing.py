@@ -16,12 +16,14 @@ from django_openworkflow.store.operations import (
     RunReleased,
     RunRescheduled,
     SignalSent,
+    StepCompleted,
+    StepFailed,
     Verdict,
 )
 from django_openworkflow.transactions import borrowed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger(__name__)
 
-_ENDS_PASS: Final = frozenset({RunCompleted, RunFailed, RunParked, RunReleased, RunRescheduled})
+_IS_PROGRESS: Final = (StepCompleted, StepFailed)
+_ENDS_PASS: Final = (RunCompleted, RunFailed, RunParked, RunReleased, RunRescheduled)
 
 
 class Intake(Protocol):
@@ -45,8 +48,10 @@ class Intake(Protocol):
         """Return the leases to be extended in this turn."""
         ...
 
-    def note(self, result: TurnResult, ended: Sequence[Lease]) -> None:
-        """Take account of what a turn has claimed, and of the passes that it has ended."""
+    def note(
+        self, result: TurnResult, ended: Sequence[Lease], advanced: Sequence[Lease] = ()
+    ) -> None:
+        """Take account of what a turn has claimed, of passes it has ended, of runs that got on."""
         ...
 
     def receive(self, result: TurnResult) -> None:
@@ -120,7 +125,10 @@ class TurnWriter:
             )
             self._tell_others(operations, claim, result)
         if self._intake is not None:
-            self._intake.note(result, _ended(operations, result.receipts))
+            ended, advanced = (
+                _written(operations, result.receipts, kinds) for kinds in (_ENDS_PASS, _IS_PROGRESS)
+            )
+            self._intake.note(result, ended, advanced)
         return result
 
     def _tell_others(
@@ -176,12 +184,14 @@ class TurnWriter:
             return (), error
 
 
-def _ended(operations: Sequence[Operation], receipts: Sequence[Receipt]) -> list[Lease]:
-    """Return the leases whose passes are over by what was written, or refused."""
+def _written(
+    operations: Sequence[Operation], receipts: Sequence[Receipt], kinds: Container[type[Operation]]
+) -> list[Lease]:
+    """Return the leases of such operations that were written, or refused for good."""
     return [
         operation.lease
         for operation, receipt in zip(operations, receipts, strict=True)
-        if type(operation) in _ENDS_PASS and receipt.verdict is not Verdict.BUSY
+        if type(operation) in kinds and receipt.verdict is not Verdict.BUSY
     ]
 
 

@@ -16,6 +16,9 @@ from typing import Final
 import pytest
 
 from tests.docs.pages import ROOT, Block, blocks
+from tests.once import once
+
+pytestmark = once  # a project of its own, on SQLite
 
 PROMPT: Final = "$ "
 # What "python manage.py shell" is to a reader: keeps its names, answers each block with a line.

@@ -10,7 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS
+from django.test import override_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
@@ -27,7 +29,7 @@ from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import Lease, Verdict
 from django_openworkflow.store.retention import Retention
 from tests.model.invariants import agree
-from tests.model.reference import BACKOFF, ENDED, FAR, LEASE, NAP, Run, Wait
+from tests.model.reference import BACKOFF, ENDED, FAR, LEASE, MOST_CRASHES, NAP, Run, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,11 +66,15 @@ class RunMachine(RuleBasedStateMachine):
         self.store = store_for(DEFAULT_DB_ALIAS)
         self.runs: list[Run] = []
         self.now = 0.0
+        chosen = {**settings.OPENWORKFLOW, "MAX_CRASHES": MOST_CRASHES}
+        self.settings = override_settings(OPENWORKFLOW=chosen)
+        self.settings.enable()
         empty_tables()
         clock.reset()
         self.began_at = clock.read(DEFAULT_DB_ALIAS)
 
     def teardown(self) -> None:
+        self.settings.disable()
         clock.reset()
 
     def check_invariants(self, *args: Any, **kwargs: Any) -> None:
@@ -115,21 +121,24 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 3))
     def claim(self, limit: int) -> None:
-        """As many due runs as asked for, the oldest due first, each under a lease of its own."""
+        """As many due runs as asked for, the oldest due first, each under a lease of its own.
+
+        Of the suspects among them the first alone.
+        """
         due = [run for run in self.runs if self.may_be_claimed(run)]
+        moments = dict(WorkflowRun.objects.values_list("pk", "available_at"))  # to the millisecond
+        due.sort(key=lambda run: (run.available_at, moments[run.id], run.id))
         claimed = self.store.claim(
             ClaimRequest(
                 worker_name="worker", limit=limit, lease_seconds=LEASE, workflows=self.known()
             )
         )
-        assert len(claimed) == min(limit, len(due))
-        by_id = {run.id: run for run in due}
-        taken = [by_id[one.lease.run_id] for one in claimed]
-        left = [run for run in due if run not in taken]
-        latest = max((run.available_at or 0 for run in taken), default=0)
-        assert all((run.available_at or 0) >= latest for run in left)
+        suspects = [run for run in due[:limit] if run.is_suspect()]
+        taken = [run for run in due[:limit] if run not in suspects[1:]]
+        assert [one.lease.run_id for one in claimed] == [run.id for run in taken]
         for run, one in zip(taken, claimed, strict=True):
             self.take(run, one.lease)
+            assert one.is_suspect == (run in suspects)
 
     def may_be_claimed(self, run: Run) -> bool:
         return run.is_due(self.now) and not run.is_poisoned() and not run.is_overdue(self.now)
@@ -379,7 +388,7 @@ class RunMachine(RuleBasedStateMachine):
         self.swept(sweeps.fail_poisoned(self.store), lambda run: run.id in poisoned)
         for run in self.runs:
             if run.id in poisoned:
-                run.crashes = 5
+                run.crashes = MOST_CRASHES
 
     def is_pill(self, run: Run) -> bool:
         return run.is_due(self.now) and run.is_poisoned()

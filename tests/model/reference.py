@@ -20,7 +20,7 @@ LEASE: Final = 10_000.0
 NAP: Final = 100_000.0
 FAR: Final = 10_000_000.0
 BACKOFF: Final = 50_000.0
-MOST_CRASHES: Final = 5
+MOST_CRASHES: Final = 3  # few, so that histories get there
 ENDED: Final = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED)
 
 
@@ -88,6 +88,10 @@ class Run:
     def is_poisoned(self) -> bool:
         """Whether the next claim would be one too many."""
         return self.is_held and self.crashes >= MOST_CRASHES - 1
+
+    def is_suspect(self) -> bool:
+        """Whether the claim of it would be its last chance."""
+        return self.crashes + self.is_held >= MOST_CRASHES - 1
 
     def is_overdue(self, now: float) -> bool:
         """Whether its deadline has passed."""

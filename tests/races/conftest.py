@@ -18,7 +18,7 @@ from tests.races.witness import Witness, backends, deadlocks, watching
 if TYPE_CHECKING:
     from django_openworkflow.store.base import Store
 
-ROUNDS = int(os.environ.get("RACE_ROUNDS", "200"))
+ROUNDS = int(os.environ.get("RACE_ROUNDS", "100"))
 SEED = int(os.environ.get("RACE_SEED", "20260131"))
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from testproject.shop.demo.workers import MANAGE
+from tests.once import once
+
+pytestmark = once  # always on SQLite
 
 DEMO = [sys.executable, MANAGE, "demo", "--fast"]
 LONGEST_SECONDS = 100

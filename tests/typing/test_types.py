@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from mypy import api
 
+from tests.once import once
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
@@ -18,7 +20,7 @@ Check = Callable[[str], tuple[set[int], str]]
 
 _ERROR_LINE = re.compile(r"^(?P<file>[^:]*\.py):(?P<line>\d+)(?::\d+)? ?[:-] error:?", re.MULTILINE)
 
-pytestmark = pytest.mark.timeout(600)  # seconds: a cold type checker takes its time
+pytestmark = [once, pytest.mark.timeout(600)]  # seconds: a cold type checker takes its time
 
 
 def stripped(name: str, folder: Path) -> Path:

@@ -3,7 +3,8 @@
 First a loose index scan over the queues and priorities in use, as in ``levels``. Then the due runs
 of the highest priority are locked in the order of the claim index, then those of the next, and no
 level is looked at once there are enough: LIMIT asks for rows one by one. Queues that share a
-priority are merged by the moment at which their runs were due.
+priority are merged by the moment at which their runs were due. Of the runs that the next crash
+would fail only the first is taken: ``chosen``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from django_openworkflow.store.postgresql.statements import statement
 
 _ACTIVE: Final = "r.namespace_id = %(ns)s AND r.status IN ('pending', 'running', 'sleeping')"
 _FIRST: Final = "ORDER BY r.namespace_id, r.queue, r.priority DESC, r.available_at, r.id LIMIT 1"
+# A run that still names a worker has lost it.
+_CRASHES: Final = "r.crashes + (r.worker_id IS NOT NULL)::int"
 
 # Short names: psycopg remembers how to send a statement only below 4096 characters.
 CLAIM: Final = statement(f"""
@@ -43,14 +46,15 @@ WITH RECURSIVE queues (queue) AS (
      GROUP BY levels.priority
      ORDER BY levels.priority DESC
 ), picked AS MATERIALIZED (
-    SELECT due.priority, best.available_at, best.id
+    SELECT due.priority, best.available_at, best.id, best.crashes
       FROM due CROSS JOIN LATERAL (
-           SELECT one.available_at, one.id
+           SELECT one.*
              FROM unnest(due.queues) AS q (queue) CROSS JOIN LATERAL (
-                  SELECT r.available_at, r.id FROM {{run}} r
+                  SELECT r.available_at, r.id, {_CRASHES} AS crashes FROM {{run}} r
                    WHERE {_ACTIVE} AND r.queue = q.queue AND r.priority = due.priority
                      AND r.available_at <= {{now}}
                      AND (r.worker_id IS NULL OR r.crashes < %(most_crashes)s)
+                     AND {_CRASHES} < %(crashes_below)s
                      AND (r.deadline_at IS NULL OR r.deadline_at > {{now}})
                      AND r.workflow_name || COALESCE(%(mark)s || r.version, '')
                          = ANY(%(known)b::text[])
@@ -58,14 +62,19 @@ WITH RECURSIVE queues (queue) AS (
                      FOR NO KEY UPDATE SKIP LOCKED) AS one
             ORDER BY one.available_at, one.id LIMIT %(limit)s) AS best
      LIMIT %(limit)s
+), chosen AS (
+    SELECT picked.id FROM picked WHERE picked.crashes < %(suspect_at)s
+    UNION ALL
+   (SELECT picked.id FROM picked WHERE picked.crashes >= %(suspect_at)s
+     ORDER BY picked.priority DESC, picked.available_at, picked.id LIMIT 1)
 ), taken AS (
     UPDATE {{run}} AS r
        SET status = 'running', worker_id = %(worker_id)s, attempts = r.attempts + 1,
            available_at = {{now}} + %(lease)s::interval,
            started_at = COALESCE(r.started_at, {{now}}), updated_at = {{now}}, deferrals = 0,
-           crashes = r.crashes + (r.worker_id IS NOT NULL)::int,
+           crashes = {_CRASHES},
            takeovers = r.takeovers + (r.worker_id IS NOT NULL)::int
-     WHERE r.id = ANY(ARRAY(SELECT picked.id FROM picked))
+     WHERE r.id = ANY(ARRAY(SELECT chosen.id FROM chosen))
     RETURNING r.*
 ), noted AS (
     SELECT set_config('openworkflow.claimed', COALESCE(string_agg(n.id::text, ','), ''), true)
@@ -77,6 +86,6 @@ SELECT r.id, r.workflow_name, r.version, r.input, r.context, r.attempts, r.failu
        (SELECT o.created_at FROM {{run}} o WHERE o.id = r.cleanup_of_id),
        (SELECT o.started_at FROM {{run}} o WHERE o.id = r.cleanup_of_id),
        (SELECT s.workflow_run_id FROM {{step}} s WHERE s.id = r.parent_step_attempt_id),
-       {{now}}, -picked.priority, picked.available_at
+       {{now}}, r.crashes, -picked.priority, picked.available_at
   FROM taken r JOIN picked ON picked.id = r.id CROSS JOIN noted
 """)

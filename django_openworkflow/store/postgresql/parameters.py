@@ -10,6 +10,7 @@ from django_openworkflow import clock, conf
 from django_openworkflow.states import RunStatus
 from django_openworkflow.store.batched import VERSION_MARK, closing_error, known_names
 from django_openworkflow.store.postgresql import statements
+from django_openworkflow.store.suspects import crashes_below, suspect_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -132,6 +133,8 @@ def claiming(request: ClaimRequest, now: datetime | None) -> Parameters:
         "known": known_names(request.workflows),
         "mark": VERSION_MARK,
         "most_crashes": conf.get_settings().MAX_CRASHES - 1,
+        "suspect_at": suspect_at(),
+        "crashes_below": crashes_below(request),
         "limit": request.limit,
         "worker_id": f"{request.worker_name}:{uuid4()}",
         "lease": timedelta(seconds=request.lease_seconds),

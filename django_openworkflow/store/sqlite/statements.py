@@ -114,11 +114,12 @@ UPDATE {run}
 DUE_LEVELS: Final = LEVELS.format(table=f'"{WorkflowRun._meta.db_table}"', now="%s")
 
 DUE: Final = statement("""
-SELECT available_at, id
+SELECT available_at, id, crashes + (worker_id IS NOT NULL)
   FROM {run}
  WHERE namespace_id = %s AND status IN ('pending', 'running', 'sleeping')
    AND queue = %s AND priority = %s AND available_at <= %s
    AND (worker_id IS NULL OR crashes < %s)
+   AND crashes + (worker_id IS NOT NULL) < %s
    AND (deadline_at IS NULL OR deadline_at > %s)
    AND workflow_name || COALESCE(%s || version, '') IN (SELECT value FROM JSON_EACH(%s))
  ORDER BY available_at, id
@@ -138,7 +139,7 @@ SELECT r.id, r.workflow_name, r.version, r.input, r.context, r.attempts, r.failu
        r.started_at, r.deadline_at, r.cleanup_of_id, r.cleanup_attempt_id,
        (SELECT o.created_at FROM {run} AS o WHERE o.id = r.cleanup_of_id),
        (SELECT o.started_at FROM {run} AS o WHERE o.id = r.cleanup_of_id),
-       (SELECT s.workflow_run_id FROM {step} AS s WHERE s.id = r.parent_step_attempt_id)
+       (SELECT s.workflow_run_id FROM {step} AS s WHERE s.id = r.parent_step_attempt_id), r.crashes
   FROM {run} AS r
  WHERE r.id IN (SELECT value FROM JSON_EACH(%s))
 """)

@@ -16,6 +16,7 @@ from django_openworkflow.store.batched import VERSION_MARK, BatchedTurn, known_n
 from django_openworkflow.store.levels import grouped
 from django_openworkflow.store.sqlite import statements
 from django_openworkflow.store.sqlite.rows import SqliteRows, as_ids, as_moment, as_text, fetch
+from django_openworkflow.store.suspects import crashes_below, with_one_suspect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,15 +54,15 @@ class SqliteStore(Store):
                 statements.TAKE, [(worker_id, lease_ends_at, text, text, pk) for pk in ids]
             )
         rows = {row[0]: row for row in fetch(self.using, statements.TAKEN, json.dumps(ids))}
-        return [found.claimed_run((*_read(rows[pk]), at), worker_id) for pk in ids]
+        return [found.claimed_run(_read(rows[pk], at), worker_id) for pk in ids]
 
     def _due(self, request: ClaimRequest, at: datetime) -> list[str]:
         """Return the ids of due runs, level by level, as ``Store`` picks them."""
         namespace, text = conf.namespace(), as_text(at)
         levels = fetch(self.using, statements.DUE_LEVELS, *[namespace] * 5, text)
-        most_crashes = conf.get_settings().MAX_CRASHES - 1
+        crashes = conf.get_settings().MAX_CRASHES - 1, crashes_below(request)
         known = json.dumps(known_names(request.workflows))
-        picked: list[str] = []
+        picked: list[tuple[str, str, int]] = []
         for priority, queues in grouped(levels, request.queues):
             free = request.limit - len(picked)
             due = [
@@ -70,14 +71,14 @@ class SqliteStore(Store):
                 for row in fetch(
                     self.using,
                     statements.DUE,
-                    *(namespace, queue, priority, text, most_crashes, text, VERSION_MARK, known),
+                    *(namespace, queue, priority, text, *crashes, text, VERSION_MARK, known),
                     free,
                 )
             ]
-            picked.extend(pk for _, pk in sorted(due)[:free])
+            picked.extend(sorted(due)[:free])
             if len(picked) == request.limit:
                 break
-        return picked
+        return with_one_suspect((pk, crashes) for _, pk, crashes in picked)
 
     def _extend(
         self, wanted: Sequence[Lease], lease_seconds: float, now: datetime | None
@@ -95,8 +96,9 @@ class SqliteStore(Store):
         )
 
 
-def _read(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(
+def _read(row: tuple[Any, ...], at: datetime) -> tuple[Any, ...]:
+    """Read a row of ``TAKEN``, with the moment of the claim at its place."""
+    *columns, crashes = (
         value
         if value is None
         else UUID(value)
@@ -106,3 +108,4 @@ def _read(row: tuple[Any, ...]) -> tuple[Any, ...]:
         else value
         for place, value in enumerate(row)
     )
+    return *columns, at, crashes
