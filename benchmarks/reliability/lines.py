@@ -142,6 +142,13 @@ _LINES: Final = (
         goal="delays, resets and swallowed replies to COMMIT: judged as K1",
     ),
     Line(
+        name="K20",
+        module="k20_rolling_deploys",
+        goal="workers replaced one by one by those of another release, forth, back and forth: "
+        "every run completes with code that it fits, 0 bodies are called again or without their "
+        "code, nothing counts as a failure",
+    ),
+    Line(
         name="K21",
         module="k21_zombies",
         goal="workers stopped (SIGSTOP) beyond their leases: what they bring later is refused",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.auth.models import Group
 
-from benchmarks.reliability import tasks as _tasks  # noqa: F401 - registered by this import
+from benchmarks.reliability import deploys as _deploys  # noqa: F401 - registered by this import
+from benchmarks.reliability import tasks as _tasks  # noqa: F401 - and by this one
 from benchmarks.reliability.effects import note
 from django_openworkflow import AsyncStep, RetryPolicy, Step, workflow
 
