@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 from django.db import DEFAULT_DB_ALIAS, connection
+from django.test import TransactionTestCase
 
 from django_openworkflow import instrumentation
 from django_openworkflow.store.factory import store_for
 from tests.browser.chromium import ADVICE
+from tests.tidying import empty_tables
 
 if TYPE_CHECKING:
     from django_openworkflow.store.base import Store
@@ -18,6 +21,12 @@ if TYPE_CHECKING:
 # A test that meets a database or a busy machine must not fail for being slow.
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
+
+TransactionTestCase._fixture_teardown = empty_tables  # type: ignore[attr-defined]
+
+# A shell's job in the background ignores SIGINT, and so would every worker process of the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

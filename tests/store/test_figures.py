@@ -14,7 +14,7 @@ from django_openworkflow.models import WorkerProcess, WorkflowRun
 from django_openworkflow.states import RunStatus
 from django_openworkflow.store import figures
 from django_openworkflow.store.figures import QueueFigures, WorkerFigures
-from tests.factories import WorkflowRunFactory
+from tests.factories import WorkflowRunFactory, create_many
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -108,10 +108,8 @@ def test_the_number_of_statements_grows_with_queues_and_not_with_runs() -> None:
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="asks PostgreSQL's planner")
 def test_every_number_is_read_through_an_index() -> None:
-    rows = [WorkflowRunFactory.build(completed=True) for _ in range(6000)] + [
-        WorkflowRunFactory.build(parked=True) for _ in range(300)
-    ]
-    WorkflowRun.objects.bulk_create(rows)
+    create_many(6000, completed=True)
+    create_many(300, parked=True)
     make(due=timedelta(minutes=1))
     make(running=True)
     with connection.cursor() as cursor:
