@@ -9,7 +9,7 @@
 #   make bench    this package and its peers, side by side; half an hour
 #
 #   make reliability  the scorecard at full size  make mutants  rules switched off: who notices?
-#   make rounds       the suite twenty times, in another order each time, on both databases
+#   make rounds       the suite until twenty rounds in a row were green, on both databases
 #   make audit        known weaknesses of what is installed (needs the network)
 #
 # Another interpreter: make PYTHON=python3.13 demo. Options of pytest: make PYTEST_ARGS="-x" test.
