@@ -200,7 +200,7 @@ MUTANTS: Final = (
         file="store/enqueue.py",
         old="        _lock_key(new_run.workflow_name, key, using)\n",
         new="",
-        tests=("tests/store/test_enqueue.py",),
+        tests=("tests/store/enqueue/test_keys.py",),
         on_postgresql=True,
     ),
     Mutant(
