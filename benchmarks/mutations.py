@@ -107,7 +107,7 @@ MUTANTS: Final = (
         file="migrations/0001_initial.py",
         old='"step_name"),\n                name="openworkflow_step_completed_once"',
         new='"step_name", "id"),\n                name="openworkflow_step_completed_once"',
-        tests=("tests/test_models.py",),
+        tests=("tests/tables/test_uniqueness.py",),
     ),
     Mutant(
         name="skip-locked",
@@ -200,7 +200,7 @@ MUTANTS: Final = (
         file="store/enqueue.py",
         old="        _lock_key(new_run.workflow_name, key, using)\n",
         new="",
-        tests=("tests/store/test_enqueue.py",),
+        tests=("tests/store/enqueue/test_keys.py",),
         on_postgresql=True,
     ),
     Mutant(

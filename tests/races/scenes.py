@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
 
+from django_openworkflow import clock
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.states import RunStatus, StepKind
@@ -51,6 +52,10 @@ class Scene:
     def attempt(self) -> StepAttempt | None:
         """The step attempt of this scene as the two have left it, if it was ever written."""
         return StepAttempt.objects.filter(pk=self.attempt_id).first()
+
+
+def is_due(scene: Scene) -> bool:
+    return bool(scene.row["available_at"] <= clock.read("default"))
 
 
 def _worst(receipts: Sequence[Receipt]) -> Verdict:

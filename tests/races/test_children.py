@@ -1,37 +1,29 @@
-"""Children against their parents: no wake is lost, nothing is half done, no child gets away.
+"""Children against their parents: no wake is lost, and nothing is half done.
 
-Every schedule of a child's end and its parent's park is played, both are killed before every
-statement, and families are canceled while they grow.
+Every schedule of a child's end and its parent's park is played, and both are killed before every
+statement.
 """
 
 from __future__ import annotations
 
-import random
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 import pytest
 from django.db import connection
 from django.db.utils import InterfaceError, OperationalError
 from django.utils import timezone
 
-from django_openworkflow import clock
-from django_openworkflow.models import StepAttempt, WorkflowRun
+from django_openworkflow.models import WorkflowRun
 from django_openworkflow.store import sweeps
-from django_openworkflow.store.base import ClaimRequest
 from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import (
     ChildStarted,
-    Lease,
     NewRun,
-    Operation,
-    Receipt,
     RunCompleted,
     RunFailed,
     RunParked,
@@ -49,32 +41,13 @@ from tests.races.rivals import (
     race,
     rivals,
 )
+from tests.races.scenes import is_due
+from tests.races.writes import Write, park, write_and_wait, write_until_answered
 
 if TYPE_CHECKING:
     from tests.races.scenes import Scene
-    from tests.races.witness import Witness
 
 pytestmark = race
-
-FAR: Final = timedelta(days=364)
-
-
-# Writes an operation as a worker would, and returns the receipt.
-Write: TypeAlias = Callable[[Operation], Receipt]
-
-
-def write_and_wait(operation: Operation) -> Receipt:
-    """Write, and wait for whoever holds the rows."""
-    return store_for("default").apply([operation], wait=True)[0]
-
-
-def write_until_answered(operation: Operation) -> Receipt:
-    """Write as a ledger does: never wait for a row, but try again until nobody holds it."""
-    gives_up_at = time.monotonic() + PATIENCE_SECONDS
-    while (receipt := store_for("default").apply([operation])[0]).verdict is Verdict.BUSY:
-        assert time.monotonic() < gives_up_at, "held by somebody for too long"
-    return receipt
-
 
 # --- a child's end and its parent's park --------------------------------------------------------
 
@@ -84,10 +57,6 @@ def couple() -> Scene:
     parent, child = insert_family(None, 0, parked_ones=0)
     parent.family = [child]
     return parent
-
-
-def park(parent: Scene, write: Write) -> Receipt:
-    return write(RunParked(lease=parent.lease, wake_at=timezone.now() + FAR))
 
 
 def complete(parent: Scene, write: Write) -> Verdict:
@@ -121,10 +90,6 @@ def expire(parent: Scene, _write: Write) -> Verdict:
 
 ENDS: Final = {complete: "completed", fail: "failed", cancel: "canceled", expire: "failed"}
 each_end = pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-
-
-def is_due(scene: Scene) -> bool:
-    return bool(scene.row["available_at"] <= clock.read("default"))
 
 
 def judge(parent: Scene, parked: Ending, ended: Ending, status: str) -> str:
@@ -270,88 +235,3 @@ def test_a_worker_that_dies_while_a_child_starts_leaves_all_or_nothing() -> None
     assert parent.attempt.child_workflow_run_id == children.get().pk
     assert parent.row["worker_id"] is None
     assert step > 5
-
-
-# --- families that grow while they are canceled -------------------------------------------------
-
-
-class Grower:
-    """Starts children under random members of a family, until all of them have been canceled."""
-
-    def __init__(self, root: Scene, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - not a secret
-        self._leases = [root.lease]
-        self.told: Counter[Verdict] = Counter()
-
-    def grow(self, meeting: threading.Barrier) -> None:
-        meeting.wait(PATIENCE_SECONDS)
-        while self._leases:
-            lease = self._random.choice(self._leases)
-            verdict, child_id = self._start_under(lease)
-            self.told[verdict] += 1
-            if verdict is Verdict.CANCELED:
-                self._leases.remove(lease)
-            elif verdict is Verdict.ACCEPTED and len(self._leases) < 8:
-                self._leases += claim(child_id)
-
-    def _start_under(self, lease: Lease) -> tuple[Verdict, UUID]:
-        child_id = uuid4()  # below or above its parent's
-        start = ChildStarted(
-            lease=lease,
-            attempt_id=uuid4(),
-            step_name=str(child_id),
-            child_id=child_id,
-            child=NewRun(workflow_name=str(child_id), version=None, input=None),
-            timeout=None,
-        )
-        return write_until_answered(start).verdict, child_id
-
-
-def claim(run_id: UUID) -> list[Lease]:
-    """Claim a run as a worker; it may have been canceled, or be locked, at this moment."""
-    request = ClaimRequest(
-        worker_name="grower", limit=1, lease_seconds=600, workflows=[(str(run_id), None)]
-    )
-    return [claimed.lease for claimed in store_for("default").claim(request)]
-
-
-def cascade(root: Scene, meeting: threading.Barrier, delay_seconds: float) -> Any:
-    meeting.wait(PATIENCE_SECONDS)
-    threading.Event().wait(delay_seconds)
-    return WorkflowRun.objects.filter(pk=root.run_id).cancel_active(cascade=True)
-
-
-def test_no_child_gets_away_from_a_cascade(rounds: int, seed: int, witness: Witness) -> None:
-    """Three workers start children, and children of children, while the root is canceled."""
-    chance = random.Random(seed)  # noqa: S311 - not a secret
-    told: Counter[Verdict] = Counter()
-    with rivals("caller", "one", "two", "three") as (caller, *workers):
-        for number in range(rounds):
-            (root,) = insert_family(None, parked_ones=0)
-            growers = [Grower(root, seed + number * 10 + index) for index in range(len(workers))]
-            meeting = threading.Barrier(len(workers) + 1)
-            growing = [
-                worker.do(grower.grow, meeting)
-                for worker, grower in zip(workers, growers, strict=True)
-            ]
-            canceled = caller.do(cascade, root, meeting, chance.uniform(0.0, 0.02))
-            outcome = canceled.result(PATIENCE_SECONDS)
-            for each in growing:
-                each.result(PATIENCE_SECONDS * 2)
-            judge_family(root, outcome)
-            told += sum((grower.told for grower in growers), Counter())
-    assert told[Verdict.ACCEPTED] > rounds // 2
-    assert told[Verdict.CANCELED] >= rounds * len(workers)
-    assert told[Verdict.LOST] == 0
-
-
-def judge_family(root: Scene, outcome: Any) -> None:
-    """All of the family was canceled, and the canceller was told of everybody."""
-    below = WorkflowRun.objects.all().descendant_ids([root.run_id])
-    family = WorkflowRun.objects.filter(pk__in=below | {root.run_id})
-    assert set(family.values_list("status", flat=True)) == {"canceled"}
-    assert outcome.canceled == [root.run_id]
-    assert sorted(outcome.children_canceled) == sorted(below)
-    steps = StepAttempt.objects.filter(workflow_run__in=below | {root.run_id})
-    assert not steps.filter(status="running").exists()
-    assert steps.count() == len(below)

@@ -5,53 +5,31 @@ Every schedule of two transactions is played, then hundreds of close races.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
-from django.utils import timezone
 
-from django_openworkflow import clock, send_signal
+from django_openworkflow import send_signal
 from django_openworkflow.models import BufferedSignal, SignalDelivery, StepAttempt
 from django_openworkflow.states import StepKind
 from django_openworkflow.store import signalling
-from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import (
     Delivered,
-    Operation,
     Receipt,
     RunParked,
     SignalWaitStarted,
     Verdict,
     WaitTimedOut,
 )
-from tests.races.rivals import PATIENCE_SECONDS, Ending, Race, Rival, halted, race, rivals
-from tests.races.scenes import Scene, held_run, waiting_run
+from tests.races.rivals import Ending, Race, Rival, halted, race, rivals
+from tests.races.scenes import Scene, held_run, is_due, waiting_run
+from tests.races.writes import FAR, Write, park, write_and_wait, write_until_answered
 
 pytestmark = race
-
-FAR: Final = timedelta(days=364)
-
-# Writes an operation as a worker would, and returns the receipt.
-Write: TypeAlias = Callable[[Operation], Receipt]
-
-
-def write_and_wait(operation: Operation) -> Receipt:
-    """Write, and wait for whoever holds the row."""
-    return store_for("default").apply([operation], wait=True)[0]
-
-
-def write_until_answered(operation: Operation) -> Receipt:
-    """Write as a ledger does: never wait for a row, but try again until nobody holds it."""
-    gives_up_at = time.monotonic() + PATIENCE_SECONDS
-    while (receipt := store_for("default").apply([operation])[0]).verdict is Verdict.BUSY:
-        assert time.monotonic() < gives_up_at, "held by somebody for too long"
-    return receipt
 
 
 def held_run_with_wait() -> Scene:
@@ -67,10 +45,6 @@ def held_run_with_wait() -> Scene:
     )
     StepAttempt._base_manager.bulk_create([wait])
     return scene
-
-
-def park(scene: Scene, write: Write) -> Receipt:
-    return write(RunParked(lease=scene.lease, wake_at=timezone.now() + FAR))
 
 
 def begin_to_wait(address: str, scene: Scene, write: Write) -> Receipt:
@@ -111,10 +85,6 @@ def send_with_key(scene: Scene, _write: Write) -> list[UUID]:
 def deliveries(scene: Scene) -> list[Any]:
     rows = SignalDelivery.objects.filter(step_attempt=scene.attempt_id)
     return [row.data["from"] for row in rows]
-
-
-def is_due(scene: Scene) -> bool:
-    return bool(scene.row["available_at"] <= clock.read("default"))
 
 
 # --- judges: each returns who was first ---------------------------------------------------------

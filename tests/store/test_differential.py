@@ -5,43 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, IntegrityError, models, transaction
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, Phase, event, example, given, settings
 from hypothesis import strategies as st
 
-from django_openworkflow.models import (
-    BufferedSignal,
-    SignalDelivery,
-    StepAttempt,
-    WorkflowRun,
-)
+from django_openworkflow.models import SignalDelivery, WorkflowRun
 from django_openworkflow.store.base import ClaimRequest, Store, TurnResult
 from django_openworkflow.store.factory import store_for
-from django_openworkflow.store.operations import (
-    ChildStarted,
-    Lease,
-    NewRun,
-    Operation,
-    RunCompleted,
-    RunFailed,
-    RunParked,
-    RunReleased,
-    RunRescheduled,
-    SignalSent,
-    SignalWaitStarted,
-    SleepStarted,
-    StepCompleted,
-    StepFailed,
-    StepStarted,
-    WaitTimedOut,
-)
-from tests.factories import link_child
+from django_openworkflow.store.operations import Lease
+from tests.store.asked import Asked, asked
+from tests.store.scenes import FAR, MODELS, RUNS, Scene, run_id, scenes
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, available_apps=["django_openworkflow"]),
@@ -49,209 +27,6 @@ pytestmark = [
         type(store_for(DEFAULT_DB_ALIAS)) is Store, reason="this database has the portable store"
     ),
 ]
-
-RUNS = 5
-HOUR = timedelta(hours=1)
-FAR = datetime(2999, 1, 1, tzinfo=UTC)
-ERROR = '{"message":"No stock"}'
-MODELS: tuple[type[models.Model], ...] = (WorkflowRun, StepAttempt, SignalDelivery, BufferedSignal)
-
-HELD = {"status": "running", "started_at": FAR, "attempts": 1, "available_at": FAR}
-STATES: dict[str, dict[str, Any]] = {
-    "held": {**HELD, "worker_id": "ours"},
-    "held after crashes": {**HELD, "worker_id": "ours", "crashes": 2, "takeovers": 3},
-    "held by another": {**HELD, "worker_id": "theirs"},
-    "expired": {**HELD, "worker_id": "theirs", "available_at": datetime(2020, 1, 1, tzinfo=UTC)},
-    "parked": {**HELD, "worker_id": None},
-    "due again": {**HELD, "worker_id": None, "available_at": datetime(2020, 1, 1, tzinfo=UTC)},
-    "pending": {"status": "pending", "available_at": datetime(2020, 1, 1, tzinfo=UTC)},
-    "retrying": {"status": "pending", "available_at": FAR, "failures": 1},
-    "canceled": {"status": "canceled", "available_at": None, "finished_at": FAR},
-    "completed": {
-        "status": "completed",
-        "available_at": None,
-        "finished_at": FAR,
-        "worker_id": "ours",
-    },
-    "failed": {"status": "failed", "available_at": None, "finished_at": FAR},
-}
-KINDS = ("function", "sleep", "signal-wait", "workflow")
-
-
-def run_id(number: int) -> UUID:
-    return UUID(int=number + 1)
-
-
-def attempt_id(number: int, step: int) -> UUID:
-    return UUID(int=(number + 1) * 1000 + step)
-
-
-# --- scenes -------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """What is in the tables before the turn. ``steps``: the kinds of running attempts per run."""
-
-    states: list[str]
-    steps: list[list[str]]
-    child: bool  # whether run 1 is the child that run 0 waits for
-    buffered: bool
-    undoable: bool
-
-    def build(self) -> None:
-        for model in reversed(MODELS):
-            model._base_manager.all().delete()
-        for number, (state, kinds) in enumerate(zip(self.states, self.steps, strict=True)):
-            run = WorkflowRun(id=run_id(number), workflow_name="w", input=number, **STATES[state])
-            WorkflowRun._base_manager.bulk_create([run])
-            for step, kind in enumerate(kinds):
-                self._add_step(number, step, kind)
-        if self.child:
-            self._link()
-        if self.buffered:
-            BufferedSignal._base_manager.create(id=run_id(0), signal="s1", data="kept")
-
-    def _add_step(self, number: int, step: int, kind: str) -> None:
-        context = {"signal-wait": {"kind": kind, "signal": f"s{number % 2}"}}.get(kind)
-        StepAttempt._base_manager.create(
-            id=attempt_id(number, step),
-            workflow_run_id=run_id(number),
-            step_name=f"step-{step}",
-            kind=kind,
-            worker_id="ours",
-            context=context,
-            has_undo=self.undoable and kind == "function",
-        )
-
-    def _link(self) -> None:
-        attempt = StepAttempt._base_manager.create(
-            id=attempt_id(0, 99), workflow_run_id=run_id(0), step_name="child", kind="workflow"
-        )
-        WorkflowRun._base_manager.filter(pk=run_id(1)).update(
-            parent_step_attempt=attempt, parent_step_attempt_namespace_id="default"
-        )
-        link_child(attempt, WorkflowRun._base_manager.get(pk=run_id(1)))
-
-
-scenes = st.builds(
-    Scene,
-    states=st.lists(
-        st.one_of(st.just("held"), st.sampled_from(list(STATES))), min_size=RUNS, max_size=RUNS
-    ),
-    steps=st.lists(st.lists(st.sampled_from(KINDS), max_size=3), min_size=RUNS, max_size=RUNS),
-    child=st.booleans(),
-    buffered=st.booleans(),
-    undoable=st.booleans(),
-)
-
-# --- operations ---------------------------------------------------------------------------------
-
-Build = Callable[[Lease, UUID, int, Any], Operation]
-BUILDERS: dict[str, Build] = {
-    "start": lambda lease, attempt, step, _: StepStarted(
-        lease=lease, attempt_id=attempt, step_name=f"step-{step}", kind="function"
-    ),
-    "resume": lambda lease, attempt, step, _: StepStarted(
-        lease=lease,
-        attempt_id=attempt,
-        step_name=f"step-{step}",
-        kind="function",
-        resumed=True,
-        has_undo=True,
-    ),
-    "complete step": lambda lease, attempt, _, value: StepCompleted(
-        lease=lease, attempt_id=attempt, output=value
-    ),
-    "fail step": lambda lease, attempt, _, __: StepFailed(
-        lease=lease, attempt_id=attempt, error=ERROR
-    ),
-    "sleep": lambda lease, attempt, step, _: SleepStarted(
-        lease=lease, attempt_id=attempt, step_name=f"step-{step}", duration=HOUR
-    ),
-    "wait": lambda lease, attempt, step, _: SignalWaitStarted(
-        lease=lease, attempt_id=attempt, step_name=f"step-{step}", signal="s1", timeout=HOUR
-    ),
-    "send": lambda lease, attempt, step, value: SignalSent(
-        lease=lease, attempt_id=attempt, step_name=f"step-{step}", signal="s1", data=value
-    ),
-    "time out": lambda lease, attempt, _, __: WaitTimedOut(lease=lease, attempt_id=attempt),
-    "child": lambda lease, attempt, step, value: ChildStarted(
-        lease=lease,
-        attempt_id=attempt,
-        step_name=f"step-{step}",
-        child_id=UUID(int=attempt.int + 500),
-        child=NewRun(workflow_name="c", version=None, input=value, available_at=FAR),
-        timeout=HOUR,
-    ),
-    "complete": lambda lease, _, __, value: RunCompleted(
-        lease=lease, parent_run_id=parent_of(lease), output=value
-    ),
-    "fail": lambda lease, _, __, ___: RunFailed(
-        lease=lease, parent_run_id=parent_of(lease), error=ERROR
-    ),
-    "reschedule": lambda lease, _, step, __: RunRescheduled(
-        lease=lease, error=ERROR, delay=HOUR * step, is_failure=step % 2 == 0
-    ),
-    "reschedule, waiting": lambda lease, _, step, __: RunRescheduled(
-        lease=lease,
-        error=ERROR,
-        delay=HOUR * 9,
-        is_failure=False,
-        wake_at=timezone.now() + HOUR * step,
-    ),
-    "park": lambda lease, _, step, __: RunParked(lease=lease, wake_at=timezone.now() + HOUR * step),
-    "park asleep": lambda lease, attempt, step, _: RunParked(
-        lease=lease,
-        waits=(
-            SleepStarted(
-                lease=lease, attempt_id=attempt, step_name=f"step-{step}", duration=HOUR * 2
-            ),
-        ),
-    ),
-    "park, waiting": lambda lease, attempt, step, _: RunParked(
-        lease=lease,
-        waits=(
-            SignalWaitStarted(
-                lease=lease, attempt_id=attempt, step_name=f"step-{step}", signal="s1", timeout=HOUR
-            ),
-        ),
-    ),
-    "release": lambda lease, _, __, ___: RunReleased(lease=lease),
-}
-COMMON = ("start", "complete step", "fail step", "complete", "park")
-
-
-def parent_of(lease: Lease) -> UUID | None:
-    linked = StepAttempt._base_manager.filter(pk=attempt_id(0, 99)).exists()
-    return run_id(0) if linked and lease.run_id == run_id(1) else None
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """One operation, to be built once its scene stands."""
-
-    name: str
-    number: int
-    step: int
-    owner: str
-    value: str | None
-
-    def build(self) -> Operation:
-        lease = Lease(run_id=run_id(self.number), worker_id=self.owner)
-        build = BUILDERS[self.name]
-        return build(lease, attempt_id(self.number, self.step), self.step, self.value)
-
-
-asked = st.builds(
-    Asked,
-    name=st.one_of(st.sampled_from(COMMON), st.sampled_from(list(BUILDERS))),
-    number=st.integers(0, RUNS - 1),
-    step=st.integers(0, 4),
-    owner=st.sampled_from(["ours", "ours", "ours", "theirs"]),
-    value=st.sampled_from([None, "null", '{"a":1e22}', '"\\u00e9"', "[1]"]),
-)
-
 
 # --- what came of it ----------------------------------------------------------------------------
 
