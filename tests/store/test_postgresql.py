@@ -158,6 +158,8 @@ class TestCost:
             found.extend(rows[place])
             return rows
 
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit = on")  # the server's default may be another
         monkeypatch.setattr(trips.Trip, "make", asking)
         store.take_turn([start(run.lease)], claim=request() if claims else None)
         assert found == [(expected,)]

@@ -20,7 +20,7 @@ def names_of(model: type[models.Model]) -> set[str]:
     return {item.name for item in (*model._meta.constraints, *model._meta.indexes)}
 
 
-def test_every_constraint_of_the_models_is_shown_to_bite_above() -> None:
+def test_every_constraint_of_the_models_is_shown_to_bite() -> None:
     shown = {violation.constraint for violation in VIOLATIONS}
     shown |= {COMPLETED_ONCE[0], DELIVERY_ONCE[0]}
     ours = list(apps.get_app_config("django_openworkflow").get_models())
