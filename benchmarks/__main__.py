@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ import psutil
 import psycopg
 
 from benchmarks import environments, measures, report, server
+from benchmarks.commits import commit
 from benchmarks.lines import LINES, Line
 from benchmarks.report import Result
 
@@ -149,13 +149,10 @@ def _told(result: Result) -> str:
 
 def _about(running: server.Server, rounds: int) -> dict[str, str]:
     """Say what the numbers belong to: when, which code, what kind of machine."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
-    ).stdout.strip()
     memory = psutil.virtual_memory().total / 2**30
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit or "unknown",
+        "commit": commit(),
         "rounds": str(rounds),
         "machine": f"{psutil.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}",
         "Python": platform.python_version(),

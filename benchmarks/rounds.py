@@ -12,7 +12,6 @@ red; exit code 1 then, and what pytest said.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -23,19 +22,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+from benchmarks.commits import DIRTY, ROOT, code, commit
+
 RECORD: Final = ROOT / "benchmarks" / "rounds.jsonl"
 _SUMMARY: Final = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
 _BAD: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 _TAIL_CHARACTERS: Final = 20_000
 _PYTEST: Final = ("pytest", "-q", "-n", "auto", "--dist", "worksteal", "-m", "not browser")
-#: Words, and what was measured: a change there leaves the rounds that were run what they are.
-_NOT_CODE: Final = re.compile(r"docs/|\.ci/|[^/]+\.md$|benchmarks/.*\.jsonl?$")
-_DIRTY: Final = "-dirty"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +85,7 @@ def main() -> int:
 
 def in_a_row(rounds: list[Round], *, code: str, database: str) -> int:
     """Count the green rounds of a code since its last red one. Of changed files, none counts."""
-    if code.endswith(_DIRTY):
+    if code.endswith(DIRTY):
         return 0
     own = [each for each in rounds if (each.code, each.database) == (code, database)]
     green = 0
@@ -155,26 +151,6 @@ def url_of(database: str) -> str:
         return ""
     is_named = given.startswith(("postgres://", "postgresql://"))
     return given if is_named else "embedded-postgres://"
-
-
-def commit() -> str:
-    """Name the commit, in short."""
-    return _git("describe", "--always", "--exclude", "*").strip()
-
-
-def code() -> str:
-    """Name the code: the same for two commits that differ in words and measurements alone."""
-    files = [line.split("\t", 1) for line in _git("ls-tree", "-r", "HEAD").splitlines()]
-    kept = "".join(f"{what}\t{path}\n" for what, path in files if not _NOT_CODE.match(path))
-    changed = [line[3:] for line in _git("status", "--porcelain").splitlines()]
-    is_dirty = any(not _NOT_CODE.match(path) for path in changed)
-    return hashlib.sha256(kept.encode()).hexdigest()[:10] + (_DIRTY if is_dirty else "")
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
 
 
 if __name__ == "__main__":

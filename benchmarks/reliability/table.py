@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.commits import ROOT, commit
 from benchmarks.reliability.lines import LINES
 from benchmarks.reliability.original import seen as seen_there
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = ROOT / "docs" / "reliability.md"
 RESULTS: Final = Path(__file__).with_name("results.json")
 
@@ -71,16 +70,9 @@ def _words(facts: dict[str, Any]) -> str:
 
 
 def _circumstances() -> dict[str, str]:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": done.stdout.strip() or "unknown",
+        "commit": commit(),
         "machine": f"{os.cpu_count()} cores, {platform.system()}, Python "
         f"{platform.python_version()}",
     }

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import pytest
 
-from benchmarks import rounds
 from benchmarks.rounds import Round, in_a_row, outcome
 
 GREEN = Round(
@@ -60,22 +58,3 @@ ERROR tests/d.py::e
 )
 def test_what_pytest_said(said: str, exit_code: int, found: dict[str, object]) -> None:
     assert outcome(said, exit_code) == {"errors": 0, "bad": [], **found}
-
-
-def test_words_and_measurements_are_not_code() -> None:
-    files = {
-        "README.md": False,
-        "docs/conf.py": False,
-        "benchmarks/rounds.jsonl": False,
-        "benchmarks/reliability/results.json": False,
-        "benchmarks/rounds.py": True,
-        "django_openworkflow/manager.py": True,
-        "tests/guides/text.md": True,
-        "pyproject.toml": True,
-    }
-    assert {path: not rounds._NOT_CODE.match(path) for path in files} == files
-
-
-@pytest.mark.skipif(not (rounds.ROOT / ".git").exists(), reason="needs the repository")
-def test_the_code_has_a_name() -> None:
-    assert re.fullmatch(r"[0-9a-f]{10}(-dirty)?", rounds.code())
