@@ -8,7 +8,25 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-class OpenWorkflowError(Exception):
+class _Whole:
+    """An error that is pickled and copied with its sentence and its facts.
+
+    Python would call the class again with the sentence as its only argument.
+    """
+
+    args: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[BaseException], args: tuple[Any, ...], facts: dict[str, Any]) -> Any:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
+
+
+class OpenWorkflowError(_Whole, Exception):
     """Base of all errors raised by this package."""
 
 
@@ -67,7 +85,8 @@ class ResultTimeout(OpenWorkflowError):
     def __init__(self, run_id: UUID | str, timeout_seconds: float) -> None:
         self.run_id = run_id
         self.timeout_seconds = timeout_seconds
-        super().__init__(f"Workflow run {run_id} did not end within {timeout_seconds:g} seconds")
+        span = "1 second" if timeout_seconds == 1 else f"{timeout_seconds:g} seconds"
+        super().__init__(f"Workflow run {run_id} did not end within {span}")
 
 
 # --- input, definitions -------------------------------------------------------------------------
@@ -145,7 +164,7 @@ class StepCallRefused(OpenWorkflowError):
     """A step was called where it cannot be durable; the message names the place."""
 
 
-class RunCanceled(BaseException):
+class RunCanceled(_Whole, BaseException):
     """Raised inside workflow code when its run was canceled.
 
     Not an ``OpenWorkflowError``: it derives from ``BaseException``, so that ``except Exception``

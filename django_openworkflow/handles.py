@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from asgiref.sync import sync_to_async
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from django_openworkflow.querysets import WorkflowRunQuerySet
 
 R_co = TypeVar("R_co", covariant=True)
+Timeout: TypeAlias = float | str | timedelta | datetime | None
 
 # Source: the original's ``client.ts`` waits five minutes by default.
 DEFAULT_TIMEOUT_SECONDS: Final = 300.0
@@ -56,22 +57,20 @@ class RunHandle(Generic[R_co]):
             raise RunNotFound(self.id)
         return str(status)
 
-    def result(self, timeout: float | str | timedelta | None = DEFAULT_TIMEOUT_SECONDS) -> R_co:
+    def result(self, timeout: Timeout = DEFAULT_TIMEOUT_SECONDS) -> R_co:
         """Wait until the run has ended and return its output.
 
-        ``timeout``: seconds, or a duration; None waits for ever. Raises ``WorkflowFailed``,
-        ``WorkflowCanceled`` or ``ResultTimeout``. All who wait in a process share one look at the
-        database, with growing pauses up to a second: not for use inside a request, and never inside
-        the transaction that started the run.
+        ``timeout``: seconds, a duration, or an aware time; None waits for ever. Raises
+        ``WorkflowFailed``, ``WorkflowCanceled`` or ``ResultTimeout``. All who wait in a process
+        share one look at the database, with growing pauses up to a second: not for use inside a
+        request, and never inside the transaction that started the run.
         """
         seconds = _seconds(timeout)
         if not waiting.wait_for_end(self.id, seconds):
             raise ResultTimeout(self.id, seconds or 0.0)
         return self._outcome()
 
-    async def aresult(
-        self, timeout: float | str | timedelta | None = DEFAULT_TIMEOUT_SECONDS
-    ) -> R_co:
+    async def aresult(self, timeout: Timeout = DEFAULT_TIMEOUT_SECONDS) -> R_co:
         """See ``result``."""
         seconds = _seconds(timeout)
         if not await waiting.await_end(self.id, seconds):
@@ -79,7 +78,10 @@ class RunHandle(Generic[R_co]):
         return await sync_to_async(self._outcome)()
 
     def cancel(
-        self, *, reason: str = "", actor: object = None, cascade: bool = False
+        self,
+        reason: str = "",
+        actor: object = None,
+        cascade: bool = False,  # noqa: FBT001, FBT002 - as the manager's
     ) -> WorkflowRun:
         """Cancel the run; see ``WorkflowRun.objects.cancel``."""
         return _runs().cancel(self.id, reason=reason, actor=actor, cascade=cascade)
@@ -87,7 +89,10 @@ class RunHandle(Generic[R_co]):
     cancel.alters_data = True  # type: ignore[attr-defined]
 
     async def acancel(
-        self, *, reason: str = "", actor: object = None, cascade: bool = False
+        self,
+        reason: str = "",
+        actor: object = None,
+        cascade: bool = False,  # noqa: FBT001, FBT002 - as the manager's
     ) -> WorkflowRun:
         """See ``cancel``."""
         return await sync_to_async(self.cancel)(reason=reason, actor=actor, cascade=cascade)
@@ -101,14 +106,16 @@ class RunHandle(Generic[R_co]):
         raise WorkflowFailed(run.workflow_name, run.pk, run.error)
 
 
-def _seconds(timeout: float | str | timedelta | None) -> float | None:
+def _seconds(timeout: Timeout) -> float | None:
     if timeout is None:
         return None
     if isinstance(timeout, str | timedelta):
         return to_timedelta(timeout).total_seconds()
+    if isinstance(timeout, datetime) and timeout.tzinfo is not None:
+        return max(0.0, (timeout - datetime.now(UTC)).total_seconds())
     seconds = _number(timeout)
     if not 0 <= seconds < float("inf"):  # NaN is not either
-        message = f"timeout must be seconds, a duration or None, not {timeout!r}"
+        message = f"timeout must be seconds, a duration, an aware time or None, not {timeout!r}"
         raise InvalidDuration(message)
     return seconds
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
 from django.db import models, transaction
 
 from django_openworkflow import (
@@ -33,7 +34,7 @@ from django_openworkflow.states import (
     CancelSource,
     RunStatus,
 )
-from django_openworkflow.transactions import in_write_transaction
+from django_openworkflow.transactions import hooks_allowed, in_write_transaction
 from django_openworkflow.transitions import (
     PARKED,
     TransitionQuerySet,
@@ -115,10 +116,10 @@ class WorkflowRunQuerySet(TransitionQuerySet):
     def cancel(
         self,
         run_or_id: WorkflowRun | UUID | str,
-        *,
         reason: str = "",
         actor: object = None,
-        cascade: bool = False,
+        cascade: bool = False,  # noqa: FBT001, FBT002 - the public contract
+        *,
         source: str = CancelSource.API,
     ) -> WorkflowRun:
         """Cancel one run, and with ``cascade`` its descendants; return it as it is afterwards.
@@ -130,7 +131,7 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         """
         run_id = _key(run_or_id)
         note = CancelNote(reason=reason, actor=actor, source=source)
-        with instrumentation.canceling(self.db) as watched:
+        with instrumentation.canceling(self.db) as watched, hooks_allowed(self.db):
             if run := cancel_untouched(self, run_id, note.columns()):
                 outcome = CancelOutcome(canceled=[run_id])
                 self._announce_canceled(outcome, note)
@@ -147,12 +148,18 @@ class WorkflowRunQuerySet(TransitionQuerySet):
 
     cancel.alters_data = True  # type: ignore[attr-defined]
 
+    async def acancel(self, *args: Any, **kwargs: Any) -> WorkflowRun:
+        """See ``cancel``."""
+        return await sync_to_async(self.cancel)(*args, **kwargs)
+
+    acancel.alters_data = True  # type: ignore[attr-defined]
+
     def cancel_active(
         self,
-        *,
         reason: str = "",
         actor: object = None,
-        cascade: bool = False,
+        cascade: bool = False,  # noqa: FBT001, FBT002 - the public contract
+        *,
         source: str = CancelSource.API,
     ) -> CancelOutcome:
         """Cancel the pending, running and parked runs of this queryset in one transaction.
@@ -171,6 +178,13 @@ class WorkflowRunQuerySet(TransitionQuerySet):
 
     cancel_active.alters_data = True  # type: ignore[attr-defined]
     cancel_active.queryset_only = True  # type: ignore[attr-defined]
+
+    async def acancel_active(self, *args: Any, **kwargs: Any) -> CancelOutcome:
+        """See ``cancel_active``."""
+        return await sync_to_async(self.cancel_active)(*args, **kwargs)
+
+    acancel_active.alters_data = True  # type: ignore[attr-defined]
+    acancel_active.queryset_only = True  # type: ignore[attr-defined]
 
     def _cancel_active(self, note: CancelNote, *, cascade: bool) -> CancelOutcome:
         return in_write_transaction(self.db, lambda: self._cancel_under_lock(note, cascade=cascade))
@@ -240,6 +254,12 @@ class WorkflowRunQuerySet(TransitionQuerySet):
         return self.fetch(run.pk)
 
     retry.alters_data = True  # type: ignore[attr-defined]
+
+    async def aretry(self, run_or_id: WorkflowRun | UUID | str) -> WorkflowRun:
+        """See ``retry``."""
+        return await sync_to_async(self.retry)(run_or_id)
+
+    aretry.alters_data = True  # type: ignore[attr-defined]
 
     def _retry(self, run_id: UUID, original_id: UUID | None) -> None:
         fixed = {run_id} if original_id is None else {run_id, original_id}

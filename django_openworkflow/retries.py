@@ -17,7 +17,7 @@ STEP_ATTEMPTS: Final = 10
 WORKFLOW_ATTEMPTS: Final = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and how soon to try again after a failure.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from django.db import OperationalError, connections, transaction
@@ -39,6 +39,18 @@ def write_transaction(using: str) -> Iterator[None]:
             with connection.cursor() as cursor:
                 cursor.execute(_TAKE_WRITE_LOCK)
         yield
+
+
+def hooks_allowed(using: str) -> AbstractContextManager[object]:
+    """Open ``atomic()`` where the project has switched autocommit off, and nothing elsewhere.
+
+    Only there ``on_commit()`` needs it: it would raise, after all had been written. The project's
+    own ``commit()`` decides as before; a savepoint would commit at once on SQLite.
+    """
+    connection = connections[using]
+    if connection.in_atomic_block or connection.get_autocommit():
+        return nullcontext()
+    return transaction.atomic(using=using, savepoint=False)
 
 
 def in_write_transaction(using: str, work: Callable[[], _Result]) -> _Result:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
@@ -178,10 +178,23 @@ def test_a_run_that_does_not_end_in_time_goes_on(trait: str, timeout: Any, secon
     assert handle.status in {"running", "pending"}
 
 
+NAIVE: Final = datetime(2999, 1, 1)  # noqa: DTZ001 - that is what is refused
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("seconds", [-5.0, 0.05])
+def test_a_result_may_be_waited_for_until_a_time_of_day(seconds: float) -> None:
+    handle = handle_of(parked=True)
+    until = datetime.now(UTC) + timedelta(seconds=seconds)
+    with pytest.raises(ResultTimeout) as caught:
+        handle.result(timeout=until)
+    assert 0 <= caught.value.timeout_seconds <= max(0.0, seconds)
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "timeout",
-    [-1, -0.1, float("nan"), float("inf"), True, "soon", "-1s", [], Decimal(1), 10**400],
+    [NAIVE, -1, -0.1, float("nan"), float("inf"), True, "soon", "-1s", [], Decimal(1), 10**400],
     ids=lambda value: str(value)[:10],
 )
 @pytest.mark.parametrize("trait", ["parked", "completed"])

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
+from django.db import DEFAULT_DB_ALIAS
 
 from django_openworkflow.cleanups import UNDO_PREFIX
 from django_openworkflow.engine.async_pass import AsyncPass
@@ -150,7 +151,9 @@ def _replay(
         created_at=claimed.original_created_at or claimed.created_at,
         started_at=claimed.original_started_at or claimed.started_at,
     )
-    execution = Execution(original, History(saved, limit=sys.maxsize), ReadOnlyLedger())
+    history = History(saved, limit=sys.maxsize)
+    # No body is called, and nothing is written anywhere.
+    execution = Execution(original, history, ReadOnlyLedger(), using=DEFAULT_DB_ALIAS)
     # However the code ends, it has come as far as it had come when it was canceled.
     with suppress(Exception, ControlFlow, asyncio.CancelledError):
         if workflow.is_async:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
-from django_openworkflow import conf
 from django_openworkflow.engine.connections import current_connections
 from django_openworkflow.engine.control import Suspend
 from django_openworkflow.engine.effects import CallBody, CallTransaction, Post, Submit, WaitUntil
@@ -184,7 +183,7 @@ def call_transaction(execution: Execution, effect: CallTransaction) -> Any:
     The fence may meet somebody who waits for rows that the body has locked; if the database breaks
     up this side of such a deadlock, the transaction begins again, with nothing held against it.
     """
-    using = conf.get_settings().DATABASE
+    using = execution.using
     operation: StepCompleted | None = None
     receipt = Receipt(verdict=Verdict.ACCEPTED, at=execution.now)
     opened: Any = None

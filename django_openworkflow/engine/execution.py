@@ -50,9 +50,15 @@ class Undo:
 
 
 class Execution:
-    """One pass over a claimed run. ``cancel``, ``lose``, ``drain`` may come from any thread."""
+    """One pass over a claimed run. ``cancel``, ``lose``, ``drain`` may come from any thread.
 
-    def __init__(self, claimed: ClaimedRun, history: History, ledger: Ledger) -> None:
+    ``using`` is the alias of the database that the run was claimed from.
+    """
+
+    def __init__(
+        self, claimed: ClaimedRun, history: History, ledger: Ledger, *, using: str
+    ) -> None:
+        self.using = using
         self.claimed = claimed
         self.history = history
         self.ledger = ledger

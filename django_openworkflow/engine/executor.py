@@ -70,7 +70,7 @@ class Executor:
         name = name if claimed.cleanup_of_id is None else workflow_name_of(name)
         self.workflow = registry.find(name, claimed.version)
         history = History(attempts, limit=conf.get_settings().STEP_LIMIT)
-        self.execution = Execution(claimed, history, ledger)
+        self.execution = Execution(claimed, history, ledger, using=using)
 
     # --- in a thread ----------------------------------------------------------------------------
 

@@ -57,7 +57,8 @@ class WorkflowCommand(BaseCommand):
         except OpenWorkflowError as error:
             raise CommandError(one_line(str(error))) from error
         except (Error, ImproperlyConfigured) as error:
-            raise CommandError(_database_problem(error)) from error
+            using = conf.get_settings().DATABASE
+            raise CommandError(database_problem(error, using)) from error
 
     def confirm(self, question: str, refusal: str) -> None:
         """Ask on standard error, for standard output is for the result; raise unless yes."""
@@ -76,11 +77,11 @@ def check_terminal() -> None:
         raise CommandError(message)
 
 
-def _database_problem(error: Exception) -> str:
+def database_problem(error: Exception, using: str) -> str:
+    """Say in one sentence why a database cannot be used, and what to do if that is known."""
     words = flatten(str(error))
     if isinstance(error, ImproperlyConfigured):
         return words
-    using = conf.get_settings().DATABASE
     if _lacks_tables(using):
         return f'The database "{using}" has no workflow tables: run "manage.py migrate" first.'
     return f'The database "{using}" cannot be used: {words}'

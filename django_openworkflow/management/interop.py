@@ -151,13 +151,16 @@ SELECT namespace.nspname
  WHERE relation.oid = to_regclass(%s)
 """
 # Tables where views should be: the original's own.
-FIND_TABLES: Final = """
+# As PostgreSQL writes the kinds of relations: ordinary and partitioned tables; views.
+TABLE_KINDS: Final = ("r", "p")
+VIEW_KINDS: Final = ("v",)
+FIND_RELATIONS: Final = """
 SELECT relation.relname
   FROM pg_class AS relation
   JOIN pg_namespace AS namespace ON namespace.oid = relation.relnamespace
  WHERE namespace.nspname = %s
    AND relation.relname = ANY (%s)
-   AND relation.relkind IN ('r', 'p')
+   AND relation.relkind = ANY (%s::"char"[])
  ORDER BY relation.relname
 """
 

@@ -51,9 +51,11 @@ def add_selection(
     )
     add_filters(parser, statuses)
     parser.add_argument(
-        "--older-than", type=duration, metavar="1h", help="only runs created this long ago"
+        "--older-than", type=duration, metavar="1h", help="only runs created at least this long ago"
     )
-    parser.add_argument("--all", action="store_true", help="no filter: every run")
+    parser.add_argument(
+        "--all", action="store_true", help="no filter: every run that can be chosen"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     parser.add_argument(
         "--yes", action="store_true", help="do not ask; needed where nobody can be asked"

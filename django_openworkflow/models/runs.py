@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from asgiref.sync import sync_to_async
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -194,7 +195,10 @@ class WorkflowRun(models.Model):
         return self.status in TERMINAL
 
     def cancel(
-        self, *, reason: str = "", actor: object = None, cascade: bool = False
+        self,
+        reason: str = "",
+        actor: object = None,
+        cascade: bool = False,  # noqa: FBT001, FBT002 - the public contract
     ) -> WorkflowRun:
         """Cancel this run and return it fresh; see ``WorkflowRunQuerySet.cancel``."""
         runs: WorkflowRunQuerySet = WorkflowRun.objects.db_manager(self._state.db).all()
@@ -205,5 +209,15 @@ class WorkflowRun(models.Model):
         runs: WorkflowRunQuerySet = WorkflowRun.objects.db_manager(self._state.db).all()
         return runs.retry(self)
 
-    retry.alters_data = True  # type: ignore[attr-defined]
+    async def acancel(self, *args: Any, **kwargs: Any) -> WorkflowRun:
+        """See ``cancel``."""
+        return await sync_to_async(self.cancel)(*args, **kwargs)
+
+    async def aretry(self) -> WorkflowRun:
+        """See ``retry``."""
+        return await sync_to_async(self.retry)()
+
     cancel.alters_data = True  # type: ignore[attr-defined]
+    acancel.alters_data = True  # type: ignore[attr-defined]
+    retry.alters_data = True  # type: ignore[attr-defined]
+    aretry.alters_data = True  # type: ignore[attr-defined]

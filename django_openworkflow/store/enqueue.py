@@ -14,7 +14,7 @@ from django_openworkflow import clock, conf, notices
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.models import WorkflowRun
 from django_openworkflow.store.rows import new_row
-from django_openworkflow.transactions import write_transaction
+from django_openworkflow.transactions import hooks_allowed, write_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,17 +61,18 @@ def insert_runs(
     ids = [new_id() for _ in inputs]
     if not ids:
         return ids
-    if connections[using].vendor == "postgresql":
-        parameters = {**_shared(new_run), "idempotency_key": key, "ids": ids, "inputs": inputs}
-        _insert(using, parameters)
-    else:
-        rows = (
-            new_row(replace(new_run, input=text), id=pk, idempotency_key=key)
-            for pk, text in zip(ids, inputs, strict=True)
-        )
-        insert_rows(rows, using=using)
-    if new_run.available_at is None:
-        notices.notify_due(using)
+    with hooks_allowed(using):
+        if connections[using].vendor == "postgresql":
+            parameters = {**_shared(new_run), "idempotency_key": key, "ids": ids, "inputs": inputs}
+            _insert(using, parameters)
+        else:
+            rows = (
+                new_row(replace(new_run, input=text), id=pk, idempotency_key=key)
+                for pk, text in zip(ids, inputs, strict=True)
+            )
+            insert_rows(rows, using=using)
+        if new_run.available_at is None:
+            notices.notify_due(using)
     return ids
 
 

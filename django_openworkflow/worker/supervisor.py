@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -115,12 +117,17 @@ def call_when_orphaned(stop: Callable[[], object]) -> None:
     threading.Thread(target=watch, name="openworkflow-orphan-watch", daemon=True).start()
 
 
-def install_handlers(on_first: Callable[[int], object], on_second: Callable[[int], object]) -> None:
+@contextmanager
+def signals_handled(
+    on_first: Callable[[int], object], on_second: Callable[[int], object], *, for_good: bool
+) -> Iterator[None]:
     """Call ``on_first`` at the first SIGTERM or SIGINT, and ``on_second`` at every further one.
 
+    Unless it is ``for_good``, until the process ends, what the signals did before comes back.
     Outside of the main thread (a test, an autoreloader) there is nothing to install.
     """
     if threading.current_thread() is not threading.main_thread():
+        yield
         return
     received: list[int] = []
 
@@ -128,5 +135,10 @@ def install_handlers(on_first: Callable[[int], object], on_second: Callable[[int
         received.append(number)
         (on_first if len(received) == 1 else on_second)(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        if not for_good:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -53,6 +53,18 @@ def through_acancel(run: WorkflowRun, **options: Any) -> WorkflowRun:
     return async_to_sync(handle_of(run.pk).acancel)(**options)
 
 
+def through_async_manager(run: WorkflowRun, **options: Any) -> WorkflowRun:
+    async def cancel() -> WorkflowRun:
+        return await WorkflowRun.objects.acancel(run.pk, **options)
+
+    return async_to_sync(cancel)()
+
+
+def in_order(options: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The options in the order in which they may be given without their names."""
+    return options.get("reason", ""), options.get("actor"), options.get("cascade", False)
+
+
 DOORS: dict[str, Callable[..., WorkflowRun]] = {
     "manager, run": lambda run, **options: WorkflowRun.objects.cancel(run, **options),
     "manager, UUID": lambda run, **options: WorkflowRun.objects.cancel(run.pk, **options),
@@ -61,6 +73,11 @@ DOORS: dict[str, Callable[..., WorkflowRun]] = {
     "run": lambda run, **options: run.cancel(**options),
     "handle": lambda run, **options: handle_of(run.pk).cancel(**options),
     "async handle": through_acancel,
+    "async manager": through_async_manager,
+    "async run": lambda run, **options: async_to_sync(run.acancel)(**options),
+    "by position": lambda run, **options: WorkflowRun.objects.cancel(run, *in_order(options)),
+    "run, by position": lambda run, **options: run.cancel(*in_order(options)),
+    "handle, by position": lambda run, **options: handle_of(run.pk).cancel(*in_order(options)),
 }
 
 each_door = pytest.mark.parametrize("cancel", DOORS.values(), ids=DOORS)

@@ -35,6 +35,9 @@ class TestTemplates:
             "{% with outcome=runs.cancel_active %}{{ outcome.canceled }}{% endwith %}",
             "{% for run in runs %}{{ run.cancel }}{% endfor %}",
             "{{ handle.cancel }}",
+            "{{ run.acancel }}",
+            "{{ runs.acancel }}",
+            "{{ runs.acancel_active }}",
         ],
     )
     def test_cannot_cancel(self, source: str) -> None:
@@ -62,13 +65,13 @@ class TestTheManager:
         attempt = StepAttempt.objects.get()
         assert not hasattr(attempt.child_runs, "cancel_active")
 
-    def test_takes_options_by_name_only(self) -> None:
+    def test_takes_the_source_by_name_only(self) -> None:
         run = make("running")
         manager: Any = WorkflowRun.objects
         with pytest.raises(TypeError):
-            manager.cancel(run, "reason")
+            manager.cancel(run, "reason", None, False, "admin")  # noqa: FBT003
         with pytest.raises(TypeError):
-            manager.all().cancel_active("reason")
+            manager.all().cancel_active("reason", None, False, "admin")  # noqa: FBT003
         assert row(run)["status"] == "running"
 
 

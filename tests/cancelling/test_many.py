@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connection, models
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -119,3 +120,11 @@ class TestQuerysets:
             assert len(WorkflowRun.objects.all().cancel_active().canceled) == 1200
         assert not WorkflowRun.objects.canceled().exists()
         assert heard == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_async_code_cancels_many_as_sync_code_does() -> None:
+    run = make("parked")
+    outcome = async_to_sync(WorkflowRun.objects.all().acancel_active)("late", cascade=True)
+    assert outcome.canceled == [run.pk]
+    assert row(run)["cancel_reason"] == "late"

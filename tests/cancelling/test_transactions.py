@@ -133,3 +133,18 @@ class TestTransactions:
             (first.pk, "starts"),
             (second.pk, "follows"),
         }
+
+    @pytest.mark.django_db(transaction=True)
+    def test_where_autocommit_is_off_the_commit_decides(self, heard: list[Heard]) -> None:
+        run = make("pending")
+        transaction.set_autocommit(False)
+        try:
+            assert run.cancel("dup").status == "canceled"
+            transaction.rollback()
+            assert row(run)["status"] == "pending"
+            assert run.cancel("dup").status == "canceled"
+            transaction.commit()
+            assert heard == []
+        finally:
+            transaction.set_autocommit(True)
+        assert [item.run_id for item in heard] == [run.pk]

@@ -61,7 +61,7 @@ def test_it_can_be_repeated_and_leaves_nothing_behind() -> None:
     assert things() == made
     assert run("--drop") == f'Dropped the views of schema "{SCHEMA}".\n'
     assert things() == before
-    run("--drop")
+    assert run("--drop") == f'There are no views in schema "{SCHEMA}".\n'
     assert not has_views("default")
 
 

@@ -54,7 +54,7 @@ def test_a_database_without_tables_is_one_line_and_exit_code_1(
     env = {"DATABASE_URL": f"sqlite:///{tmp_path}/empty.sqlite3"}
     done = shell("runworker", *args, env=env)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert done.stderr.startswith('CommandError: Database "default" cannot be used: ')
+    assert done.stderr.startswith('CommandError: The database "default" ')
 
 
 def test_a_pinned_worker_has_one_cpu_and_all_its_threads_with_it(shell: Shell) -> None:
@@ -197,3 +197,9 @@ def test_ctrl_c_drains_a_reloading_worker(
     _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, "Traceback" in err) == (0, False)
     assert not alive()
+
+
+def test_who_calls_it_from_code_gets_the_handlers_of_signals_back(invoke: Invoke) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert invoke("runworker", "--until-idle").error is None
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

@@ -65,7 +65,7 @@ def start() -> None:
     workflow("name", colour="red")  # type: ignore[call-overload]  # error
     workflow("name", retry_policy="often")  # type: ignore[call-overload]  # error
     RetryPolicy(maximum_attempts="many")  # type: ignore[arg-type]  # error
-    RetryPolicy(3)  # type: ignore[arg-type, call-arg]  # error
+    RetryPolicy(3)  # type: ignore[arg-type]  # error
 
 
 async def astart() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import transaction
 
 from django_openworkflow import RetryPolicy, RunHandle, Step, Workflow, signals, workflow
@@ -269,3 +270,11 @@ def test_a_rollback_undoes_it_and_no_signal_is_sent(retried: list[WorkflowRun]) 
 
     assert [list(WorkflowRun.objects.values()), list(rows.values())] == before
     assert retried == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_async_code_retries_as_sync_code_does() -> None:
+    failed = WorkflowRunFactory.create(failed=True)
+    canceled = WorkflowRunFactory.create(canceled=True)
+    assert async_to_sync(WorkflowRun.objects.all().aretry)(failed.pk).status == "pending"
+    assert async_to_sync(canceled.aretry)().status == "pending"

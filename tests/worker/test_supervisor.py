@@ -102,10 +102,10 @@ def test_a_stop_during_the_pause_after_a_crash_starts_nothing_more(tmp_path: Pat
     code = f"import pathlib, os; pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch(); 1 / 0"
     program = (
         "import sys\n"
-        "from django_openworkflow.worker.supervisor import Supervisor, install_handlers\n"
+        "from django_openworkflow.worker.supervisor import Supervisor, signals_handled\n"
         f"one = Supervisor(1, [sys.executable, '-c', {code!r}])\n"
-        "install_handlers(lambda _: one.stop(), lambda _: one.stop())\n"
-        "sys.exit(one.run())\n"
+        "with signals_handled(lambda _: one.stop(), lambda _: one.stop(), for_good=True):\n"
+        "    sys.exit(one.run())\n"
     )
     supervisor = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-c", program], stderr=subprocess.DEVNULL

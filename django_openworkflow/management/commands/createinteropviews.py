@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -13,7 +14,9 @@ from django_openworkflow.management.command import WorkflowCommand
 from django_openworkflow.management.interop import (
     DEFAULT_SCHEMA,
     FIND_HOME,
-    FIND_TABLES,
+    FIND_RELATIONS,
+    TABLE_KINDS,
+    VIEW_KINDS,
     VIEWS,
     InteropViews,
     quoted,
@@ -77,8 +80,10 @@ class Command(WorkflowCommand):
             return
         _check_schemas(views.schema, options["move_from"], using)
         if options["drop"]:
+            found = _relations(views.schema, using, VIEW_KINDS)
             _execute(views.drop_statements(), using)
-            self._tell(f'Dropped the views of schema "{views.schema}".', options)
+            what = "Dropped the views of schema" if found else "There are no views in schema"
+            self._tell(f'{what} "{views.schema}".', options)
             return
         concurrently = not connections[using].in_atomic_block
         _execute(views.index_statements(concurrently=concurrently), using, together=False)
@@ -102,7 +107,8 @@ def _database(alias: str | None) -> str:
         message = f"There is no database {using!r} in DATABASES."
         raise CommandError(message)
     if connections[using].vendor != "postgresql":
-        message = f'The package shares PostgreSQL databases alone, and "{using}" is none.'
+        kind = connections[using].display_name
+        message = f'This needs PostgreSQL; the database "{using}" is {kind}.'
         raise CommandError(message)
     return using
 
@@ -126,10 +132,10 @@ def _statements(views: InteropViews, options: dict[str, Any]) -> list[str]:
 
 
 def _check_schemas(schema: str, source: str | None, using: str) -> None:
-    if source is not None and len(_tables(source, using)) < len(VIEWS):
+    if source is not None and len(_relations(source, using, TABLE_KINDS)) < len(VIEWS):
         message = f'Schema "{source}" does not have the package\'s tables: nothing to move.'
         raise CommandError(message)
-    tables = [] if source == schema else _tables(schema, using)
+    tables = [] if source == schema else _relations(schema, using, TABLE_KINDS)
     if tables:
         message = (
             f'Schema "{schema}" has tables of its own where views should be: {", ".join(tables)}. '
@@ -138,9 +144,9 @@ def _check_schemas(schema: str, source: str | None, using: str) -> None:
         raise CommandError(message)
 
 
-def _tables(schema: str, using: str) -> list[str]:
+def _relations(schema: str, using: str, kinds: Sequence[str]) -> list[str]:
     with connections[using].cursor() as cursor:
-        cursor.execute(FIND_TABLES, [schema, list(VIEWS)])
+        cursor.execute(FIND_RELATIONS, [schema, list(VIEWS), list(kinds)])
         return [f'"{name}"' for (name,) in cursor.fetchall()]
 
 

@@ -52,7 +52,10 @@ class Command(WorkflowCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--older-than", type=duration, metavar="30d", help="runs that ended this long ago"
+            "--older-than",
+            type=duration,
+            metavar="30d",
+            help="runs that ended at least this long ago; required",
         )
         parser.add_argument(
             "--status",

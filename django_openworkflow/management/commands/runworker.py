@@ -8,7 +8,7 @@ import signal
 import threading
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,16 +17,15 @@ from django.db import DatabaseError, connections
 from django.utils import autoreload
 
 from django_openworkflow.management.arguments import names, positive, seconds
-from django_openworkflow.management.command import WorkflowCommand
+from django_openworkflow.management.command import WorkflowCommand, database_problem
 from django_openworkflow.management.metrics import address, metrics_served
-from django_openworkflow.management.output import flatten
 from django_openworkflow.registry import registry
 from django_openworkflow.worker.processors import pin, spare_collector
 from django_openworkflow.worker.supervisor import (
     Supervisor,
     call_when_orphaned,
-    install_handlers,
     own_index,
+    signals_handled,
 )
 from django_openworkflow.worker.worker import Worker, WorkerOptions
 
@@ -40,7 +39,11 @@ class Command(WorkflowCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("--concurrency", type=positive, help="runs executed at a time")
+        parser.add_argument(
+            "--concurrency",
+            type=positive,
+            help="runs executed at a time (default: the setting CONCURRENCY, 10)",
+        )
         parser.add_argument(
             "--processes", type=positive, default=1, help="processes of that many runs each"
         )
@@ -83,13 +86,26 @@ class Command(WorkflowCommand):
             raise CommandError(message)
         connections.close_all()  # the processes have their own
         supervisor = Supervisor(options["processes"], autoreload.get_child_arguments())
-        install_handlers(lambda _number: supervisor.stop(), lambda _number: supervisor.stop())
-        if supervisor.run():
+
+        def stop(_number: int) -> None:
+            supervisor.stop()
+
+        with signals_handled(stop, stop, for_good=self._is_the_process):
+            ended_badly = supervisor.run()
+        if ended_badly:
             message = "A worker process ended badly."
             raise CommandError(message)
 
+    @property
+    def _is_the_process(self) -> bool:
+        """Whether the process is this command's alone, and ends with it."""
+        return bool(getattr(self, "_called_from_command_line", False))
+
     def _work(self, worker: Worker, options: dict[str, Any]) -> None:
-        self._install_handlers(worker)
+        with self._signals_handled(worker):
+            self._run(worker, options)
+
+    def _run(self, worker: Worker, options: dict[str, Any]) -> None:
         if options["verbosity"]:
             self.stdout.write(self._greeting(worker))
         index = own_index()
@@ -97,7 +113,7 @@ class Command(WorkflowCommand):
             _pin(os.getpid() if index is None else index)
         if index is not None:
             call_when_orphaned(worker.request_stop)
-        if getattr(self, "_called_from_command_line", False):  # the process is the worker's alone
+        if self._is_the_process:
             spare_collector()
         with metrics_served(options["metrics_port"], using=worker.options.using, index=index or 0):
             worker.run(until_idle=options["until_idle"], once=options["once"])
@@ -156,7 +172,7 @@ class Command(WorkflowCommand):
             f"Workflows: {known or 'none - is there a workflows.py in an installed app?'}"
         )
 
-    def _install_handlers(self, worker: Worker) -> None:
+    def _signals_handled(self, worker: Worker) -> AbstractContextManager[None]:
         """Let the first signal drain and the second end the process, as if it were killed.
 
         Handlers only set flags: the worker's loop acts on them.
@@ -167,7 +183,10 @@ class Command(WorkflowCommand):
             logging.getLogger("django_openworkflow.worker").info("%s: draining", name)
             worker.request_stop()
 
-        install_handlers(drain, lambda number: os._exit(128 + number))
+        def quit_at_once(number: int) -> None:
+            os._exit(128 + number)
+
+        return signals_handled(drain, quit_at_once, for_good=self._is_the_process)
 
 
 @contextmanager
@@ -201,6 +220,4 @@ def _check_tables(using: str) -> None:
     try:
         WorkflowRun.objects.using(using).first()
     except DatabaseError as error:
-        problem = flatten(str(error))
-        message = f'Database "{using}" cannot be used: {problem}. Did you run "manage.py migrate"?'
-        raise CommandError(message) from error
+        raise CommandError(database_problem(error, using)) from error

@@ -78,3 +78,18 @@ def test_outside_of_a_transaction_a_start_needs_none(process_order: Orders) -> N
     if connection.vendor == "postgresql":
         assert statements == ["INSERT"]
     assert sum(statement == "INSERT" for statement in statements) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_autocommit_is_off_a_start_waits_for_the_commit(process_order: Orders) -> None:
+    transaction.set_autocommit(False)
+    try:
+        process_order.start(1)
+        transaction.rollback()
+        process_order.start(2)
+        process_order.using(idempotency_key="k").start(3)
+        process_order.start_many([{"order_id": 4}])
+        transaction.commit()
+    finally:
+        transaction.set_autocommit(True)
+    assert sorted(run.input["order_id"] for run in WorkflowRun.objects.all()) == [2, 3, 4]
