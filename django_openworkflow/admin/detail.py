@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 
 from django_openworkflow import clock
 from django_openworkflow.admin import audit
-from django_openworkflow.admin.badges import attempt_badge, run_badge
+from django_openworkflow.admin.badges import attempt_badge, run_badge, was_closed
 from django_openworkflow.admin.columns import version_label
 from django_openworkflow.admin.payloads import LARGEST_SHOWN
 from django_openworkflow.admin.searching import short_id
@@ -232,7 +232,9 @@ def _notes(attempt: StepAttempt) -> list[str]:
         notes.append(text % {"count": attempt.interruptions})
     if attempt.is_late:
         notes.append(_("ended after the cancel"))
-    if attempt.superseded_at is not None:
+    if was_closed(attempt):
+        notes.append(_("closed when the run ended"))
+    elif attempt.superseded_at is not None:
         notes.append(_("set aside by a retry"))
     return notes
 

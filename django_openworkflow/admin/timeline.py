@@ -174,7 +174,7 @@ class _Canvas:
     def _attempt_bar(self, attempt: StepAttempt) -> Bar:
         badge = attempt_badge(attempt)
         kind = badge.kind
-        if attempt.kind in WAITS and kind != RunStatus.FAILED:
+        if attempt.kind in WAITS and kind not in (RunStatus.FAILED, RunStatus.CANCELED):
             kind = "waiting"
         return self._bar(self._span(attempt), kind, badge.label)
 

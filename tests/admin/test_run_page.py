@@ -68,6 +68,27 @@ def test_it_shows_signals_outputs_and_what_happened_to_attempts(viewer: Client) 
     assert "ended after the cancel" in text
 
 
+def test_a_wait_that_the_end_of_its_run_closed_is_no_failure(viewer: Client) -> None:
+    run = make_run(parked=True)
+    make_attempt(workflow_run=run, sleep=True, step_name="nap")
+    run.cancel()
+    page = page_of(viewer, run)
+    assert "closed when the run ended" in text_of(page)
+    assert "retry" not in text_of(page)
+    assert "ow-badge-failed" not in page
+    assert 'class="ow-bar ow-bar-canceled"' in page.partition(">nap<")[2].partition("</tr>")[0]
+
+
+def test_what_a_retry_set_aside_says_so(viewer: Client) -> None:
+    run = make_run(failed=True)
+    make_attempt(workflow_run=run, sleep=True, failed=True)
+    make_attempt(workflow_run=run, failed=True)
+    type(run).objects.retry(run.pk)
+    page = page_of(viewer, run)
+    assert text_of(page).count("set aside by a retry") == 2
+    assert page.count("ow-badge-failed") == 2
+
+
 def test_parent_and_children_are_linked_both_ways(viewer: Client) -> None:
     parent = make_run(parked=True, workflow_name="parent")
     child = make_run(child=True, parent=parent, running=True, workflow_name="below")
