@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db.models.fields import BLANK_CHOICE_DASH
 from django.utils.translation import gettext_lazy as _
 
 from django_openworkflow import json_text
@@ -171,4 +172,5 @@ class StartForm(forms.Form):
     ) -> None:
         super().__init__(data, initial=initial)
         field: Any = self.fields["workflow"]
-        field.choices = choices
+        # No workflow is started just because it is the first.
+        field.choices = [*BLANK_CHOICE_DASH, *choices]

@@ -188,6 +188,16 @@ def test_a_run_can_be_started_again(operator: Client) -> None:
     assert initial == {"workflow": '["process-order", "2"]', "input": '{\n  "order_id": 3\n}'}
 
 
+def test_no_workflow_is_chosen_before_somebody_chooses(operator: Client) -> None:
+    @workflow("a-first-one")
+    def a_first_one(step: Step) -> None: ...
+
+    assert operator.get(url("start_run")).context["form"]["workflow"].value() is None
+    errors = errors_of(operator.post(url("start_run"), order(workflow="", input="")))
+    assert list(errors) == ["workflow"]
+    assert not WorkflowRun._base_manager.exists()
+
+
 def test_runs_of_unknown_workflows_cannot_be_started_again(operator: Client) -> None:
     run = make_run(workflow_name="forgotten", completed=True)
     assert "start_run" not in operator.get(on_run("change", run)).content.decode()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib import admin
 
+from django_openworkflow import Step, workflow
 from django_openworkflow.admin import detail
 from django_openworkflow.admin.payloads import LARGEST_SHOWN, MASK, masked
 from django_openworkflow.models import StepAttempt, WorkflowRun
@@ -261,3 +262,20 @@ def test_a_masked_input_is_not_offered_to_be_started_again(operator: Client) -> 
     page = operator.get(url("start_run") + f"?again={run.pk}").content.decode()
     assert "hunter2" not in page
     assert MASK not in page
+    assert "The input holds hidden values: type it again." in page
+
+
+def test_a_masked_input_does_not_change_the_workflow_to_be_started_again(operator: Client) -> None:
+    @workflow("a-first-one")
+    def a_first_one(step: Step) -> None: ...
+
+    secret = make_run(workflow_name="process-order", version="2", input={"password": "hunter2"})
+    plain = make_run(workflow_name="process-order", version="2", input={"order_id": 1})
+    for run, initial in ((secret, None), (plain, '{\n  "order_id": 1\n}')):
+        response = operator.get(url("start_run") + f"?again={run.pk}")
+        page = response.content.decode()
+        chosen = '<option value="[&quot;process-order&quot;, &quot;2&quot;]" selected>'
+        assert page.count(chosen) == 1
+        assert page.count("selected>") == 1
+        assert response.context["form"].initial["input"] == initial
+        assert ("hidden values" in page) == (initial is None)
