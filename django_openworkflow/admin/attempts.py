@@ -66,13 +66,13 @@ class History:
     ``unread_of``: how many of them belong to the steps that are told.
     """
 
-    attempts: list[StepAttempt]
+    attempts: Sequence[StepAttempt]
     began_at: datetime | None
     unread: int = 0
     unread_of: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def told(self) -> list[StepAttempt]:
+    def told(self) -> Sequence[StepAttempt]:
         """The tries that have a card."""
         return self.attempts[-MOST_TOLD:]
 
@@ -106,7 +106,7 @@ def read_history(run: WorkflowRun, using: str) -> History:
         .annotate(short_output=short)
         .order_by("-created_at", "-pk")
     )
-    attempts: list[StepAttempt] = [*latest[:MOST_ATTEMPTS]][::-1]
+    attempts: Sequence[StepAttempt] = list(latest[:MOST_ATTEMPTS])[::-1]
     if len(attempts) >= MOST_ATTEMPTS:
         return _with_earlier(rows, attempts)
     first = attempts[0] if attempts else None
@@ -114,7 +114,7 @@ def read_history(run: WorkflowRun, using: str) -> History:
     return History(attempts=attempts, began_at=began_at)
 
 
-def _with_earlier(rows: QuerySet[StepAttempt], attempts: list[StepAttempt]) -> History:
+def _with_earlier(rows: QuerySet[StepAttempt], attempts: Sequence[StepAttempt]) -> History:
     """Count what was not read, as a whole and of the steps that are told."""
     seen = rows.aggregate(count=Count("pk"), began_at=Min(Coalesce("started_at", "created_at")))
     read = Counter(one.step_name for one in attempts)
