@@ -66,8 +66,9 @@ class RunPage:
             "badge": run_badge(run),
             "version": version_label(run.version),
             "worker": (run.worker_id or "").rpartition(":")[0] or run.worker_id,
-            "took": span_text((run.finished_at or now) - (began_at or run.created_at)),
+            "took": _took(run, began_at, now),
             "is_waiting_until": run.available_at if run_is_parked(run) else None,
+            "not_before": run.available_at if _is_scheduled(run, now) else None,
             "awaited": awaited(history.attempts),
             "timeline": build(
                 run,
@@ -125,6 +126,19 @@ class RunPage:
         return RunLink(
             id=run.pk, short_id=short_id(run.pk), name=run.workflow_name, badge=run_badge(run)
         )
+
+
+def _took(run: WorkflowRun, began_at: datetime | None, now: datetime) -> str:
+    """Return how long the run took so far; a dash for one that nobody has begun."""
+    if began_at is None and not run.is_terminal:
+        return span_text(None)
+    return span_text((run.finished_at or now) - (began_at or run.created_at))
+
+
+def _is_scheduled(run: WorkflowRun, now: datetime) -> bool:
+    """Whether no worker may take the run yet: it was started for later, or waits for a retry."""
+    is_later = run.available_at is not None and run.available_at > now
+    return run.status == RunStatus.PENDING and is_later
 
 
 def run_is_parked(run: WorkflowRun) -> bool:
