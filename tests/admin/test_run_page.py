@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.utils import translation
+from django.utils.formats import date_format
 
 from django_openworkflow import Step, workflow
 from django_openworkflow.admin import attempts
-from django_openworkflow.admin.payloads import LARGEST_SHOWN, MASK, masked
+from django_openworkflow.admin.payloads import LARGEST_SHOWN, MASK, highlighted, masked
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from tests.admin.addresses import on_run, url
 from tests.admin.rows import make_attempt, make_delivery, make_run
@@ -48,6 +51,17 @@ def test_it_tells_what_a_run_is(viewer: Client) -> None:
         assert words in text
     assert "&quot;order&quot; : 7" in text
     assert "No output yet." in text
+
+
+def test_it_tells_when_a_run_may_begin(viewer: Client) -> None:
+    at = datetime(2999, 12, 31, 18, tzinfo=UTC)
+    scheduled = text_of(page_of(viewer, make_run(available_at=at)))
+    assert f"Not before {date_format(at, 'DATETIME_FORMAT')}" in scheduled
+    assert "Duration – Claims" in scheduled  # noqa: RUF001
+    retrying = text_of(page_of(viewer, make_run(retrying=True)))
+    assert "Not before" in retrying
+    for traits in ({}, {"running": True}, {"parked": True}, {"completed": True}):
+        assert "Not before" not in text_of(page_of(viewer, make_run(**traits))), traits
 
 
 def test_it_tells_why_a_run_failed(viewer: Client) -> None:
@@ -215,6 +229,22 @@ def test_a_large_output_is_left_in_the_database(viewer: Client) -> None:
     assert "yyyyyyyy" not in page
     assert "z" * 1000 in page
     assert '<span class="ow-cut">… +' in page
+
+
+def test_how_much_is_cut_is_written_as_in_the_language() -> None:
+    for language, number in (("en", "850,002"), ("de", "850.002")):
+        with translation.override(language):
+            cut = highlighted("x" * (LARGEST_SHOWN + 850_000))
+        assert cut.endswith(f'<span class="ow-cut">… +{number}</span>')
+
+
+def test_the_legend_names_every_colour(viewer: Client) -> None:
+    run = make_run(running=True)
+    run.cancel()
+    page = page_of(viewer, run)
+    assert 'class="ow-bar ow-bar-canceled"' in page
+    for kind in ("completed", "running", "failed", "canceled", "waiting", "queued"):
+        assert f'<li class="ow-legend-{kind}">{kind}</li>' in page
 
 
 # --- secrets --------------------------------------------------------------------------------------
