@@ -232,6 +232,24 @@ def test_every_run_that_received_it_has_a_record(operator: Client) -> None:
     assert recorded == {str(run.pk) for run in [*runs, sender]}
 
 
+@pytest.mark.parametrize("is_buffered", [False, True])
+def test_a_repeated_signal_is_told_and_not_recorded(operator: Client, *, is_buffered: bool) -> None:
+    run = make_run(parked=True)
+    if not is_buffered:
+        make_attempt(workflow_run=run, signal_wait=True)
+    data = {"signal": "approval", "idempotency_key": "once", "buffered": "on"}
+    operator.post(on_run("send_signal", run), data)
+    recorded = LogEntry.objects.count()
+    late = make_attempt(workflow_run=make_run(parked=True), signal_wait=True)
+    response = operator.post(on_run("send_signal", run), data)
+    words = "This key was used before; nothing was sent again."
+    assert messages_of(response)[-1:] == [("warning", words)]
+    assert LogEntry.objects.count() == recorded == 1
+    assert not SignalDelivery.objects.filter(step_attempt=late).exists()
+    other = operator.post(on_run("send_signal", run), {**data, "idempotency_key": "twice"})
+    assert messages_of(other)[-1] == ("success", "1 workflow run received the signal.")
+
+
 def test_a_signal_for_nobody_is_lost_or_kept(operator: Client) -> None:
     run = make_run(running=True)
     response = operator.post(on_run("send_signal", run), {"signal": "later"})
