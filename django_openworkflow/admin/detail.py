@@ -85,6 +85,7 @@ class RunPage:
             "parent": self._parent(),
             "cleans_up": self._link(run.cleanup_of) if run.cleanup_of_id else None,
             "children": [self._link(child) for child in self._children()],
+            "cancel": audit.cancel_of(run),
             "audit_entries": list(audit.entries_of(run)),
             **self._payloads(history, now),
         }
