@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Case, Count, F, JSONField, Min, TextField, When
 from django.db.models.functions import Cast, Coalesce, Length
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -24,7 +25,7 @@ from django_openworkflow.states import StepKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
     from uuid import UUID
 
     from django.db.models import QuerySet
@@ -41,7 +42,10 @@ MOST_TOLD: Final = 200  # attempts with their outputs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptCard:
-    """One try of a step. ``is_too_large``: its output has a page of its own."""
+    """One try of a step. ``is_too_large``: its output has a page of its own.
+
+    ``is_other_day``: it began on another day than the run, so that its time alone does not tell.
+    """
 
     id: UUID
     step_name: str
@@ -49,6 +53,7 @@ class AttemptCard:
     kind: str
     number: int
     began_at: datetime
+    is_other_day: bool
     took: str
     notes: Sequence[str]
     is_open: bool
@@ -138,6 +143,7 @@ class Cards:
     request: HttpRequest
     rules: PayloadRules
     now: datetime
+    run_began_at: datetime
     may_see: bool
 
     def told(self, using: str) -> list[AttemptCard]:
@@ -161,6 +167,7 @@ class Cards:
             kind="" if attempt.kind == StepKind.FUNCTION else attempt.get_kind_display(),
             number=number,
             began_at=began_at,
+            is_other_day=_day(began_at) != _day(self.run_began_at),
             took=span_text(max((attempt.finished_at or self.now) - began_at, timedelta())),
             notes=_notes(attempt),
             is_open=error is not None and attempt.superseded_at is None,
@@ -170,6 +177,10 @@ class Cards:
             signal=show(self.request, delivery, delivery.data) if received and delivery else None,
             child_id=attempt.child_workflow_run_id,
         )
+
+
+def _day(moment: datetime) -> date:
+    return timezone.localtime(moment).date()
 
 
 def _notes(attempt: StepAttempt) -> list[str]:

@@ -93,7 +93,14 @@ class RunPage:
     def _payloads(self, history: History, now: datetime) -> dict[str, Any]:
         run, request, rules = self.run, self.request, self.rules
         may_see = rules.has_view_payload_permission(request, run)
-        cards = Cards(history=history, request=request, rules=rules, now=now, may_see=may_see)
+        cards = Cards(
+            history=history,
+            request=request,
+            rules=rules,
+            now=now,
+            run_began_at=run.started_at or history.began_at or run.created_at,
+            may_see=may_see,
+        )
         return {
             "may_see_payloads": may_see,
             "error": rules.shown_error(request, run, run.error),

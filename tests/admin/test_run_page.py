@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -58,6 +58,16 @@ def test_it_tells_when_a_run_may_begin(viewer: Client) -> None:
     assert "Not before" in retrying
     for traits in ({}, {"running": True}, {"parked": True}, {"completed": True}):
         assert "Not before" not in text_of(page_of(viewer, make_run(**traits))), traits
+
+
+def test_a_try_on_another_day_tells_the_day(viewer: Client) -> None:
+    noon = datetime(2026, 11, 22, 12, 30, 15, tzinfo=UTC)
+    run = make_run(running=True, started_at=noon)
+    for days in (0, 3):
+        began_at = noon + timedelta(days=days)
+        make_attempt(workflow_run=run, completed=True, started_at=began_at, finished_at=began_at)
+    times = re.findall(r"attempt 1 · (.*?) ·", text_of(page_of(viewer, run)))
+    assert times == ["12:30:15", "11/25/2026 12:30:15"]
 
 
 def test_it_tells_why_a_run_failed(viewer: Client) -> None:
