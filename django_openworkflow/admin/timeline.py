@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from django_openworkflow.admin.axis import Axis, Interval, Tick, gaps, percent
+from django_openworkflow.admin.axis import Axis, Interval, Tick, gaps, idle, percent
 from django_openworkflow.admin.badges import attempt_badge, run_badge, state_badge
 from django_openworkflow.admin.spans import span_text
 from django_openworkflow.states import WAITS, RunStatus, StepKind, StepStatus
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from django_openworkflow.models import StepAttempt, WorkflowRun
 
 MOST_ROWS: Final = 200
+_NOTICED: Final = timedelta(seconds=5)  # a pause that is worth to be shortened
 _THINNEST: Final = 0.004  # a bar that can still be seen
 
 
@@ -115,7 +116,7 @@ def build(
         ticks=axis.ticks(),
         total=span_text(end - start),
         now=None if run.is_terminal else percent(axis.at(now)),
-        has_long_waits=_is_mostly_waiting(start, end, busy),
+        has_long_waits=_has_waits(known, start, end, busy) and _is_mostly_waiting(start, end, busy),
         span=end - start,
     )
 
@@ -227,6 +228,19 @@ def _ended_at(attempt: StepAttempt, now: datetime) -> datetime:
     """Return when a try ended; never before it began, whatever the clocks of two machines say."""
     ended_at = now if attempt.status == StepStatus.RUNNING else attempt.finished_at or now
     return max(ended_at, _began_at(attempt))
+
+
+def _has_waits(
+    known: Sequence[StepAttempt], start: datetime, end: datetime, busy: Sequence[Interval]
+) -> bool:
+    """Whether there is a wait to shorten: a step that waits, or a pause that people would notice.
+
+    Between two steps there are always some milliseconds.
+    """
+    pauses = idle(start, end, sorted(busy))
+    return any(one.kind in WAITS for one in known) or any(
+        until - since >= _NOTICED for since, until in pauses
+    )
 
 
 def _is_mostly_waiting(start: datetime, end: datetime, busy: Sequence[Interval]) -> bool:

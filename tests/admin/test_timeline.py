@@ -172,6 +172,16 @@ def test_short_waits_leave_room_for_the_work() -> None:
     assert 0 < number(short.rows[2].bars[0].width) < 12
 
 
+def test_only_waits_can_be_shortened() -> None:
+    work = [attempt("tax", 0.1, 0.13), attempt("send", 0.6, 0.61)]
+    ended: dict[str, Any] = {"status": RunStatus.COMPLETED, "finished_at": at(0.7)}
+    assert not build(*work, started_at=at(0.05), **ended).has_long_waits
+    nap = attempt("nap", 0.2, 0.5, kind=StepKind.SLEEP)
+    assert build(*work, nap, started_at=at(0.05), **ended).has_long_waits
+    paused = [attempt("charge", 1, 2, status=StepStatus.FAILED), attempt("charge", 60, 61)]
+    assert build(*paused, started_at=at(1)).has_long_waits
+
+
 # --- the axis -------------------------------------------------------------------------------------
 
 
