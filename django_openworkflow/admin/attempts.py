@@ -21,7 +21,7 @@ from django_openworkflow.admin.payloads import LARGEST_SHOWN
 from django_openworkflow.admin.spans import span_text
 from django_openworkflow.models import SignalDelivery, StepAttempt
 from django_openworkflow.serialization import PayloadDecoder
-from django_openworkflow.states import StepKind
+from django_openworkflow.states import StepKind, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,6 +117,14 @@ def read_history(run: WorkflowRun, using: str) -> History:
     first = attempts[0] if attempts else None
     began_at = None if first is None else first.started_at or first.created_at
     return History(attempts=attempts, began_at=began_at)
+
+
+def open_waits(run: WorkflowRun, using: str) -> Sequence[StepAttempt]:
+    """Return the waits for signals that are open, however long ago they began."""
+    rows = StepAttempt._base_manager.using(using).filter(
+        workflow_run=run, kind=StepKind.SIGNAL_WAIT, status=StepStatus.RUNNING
+    )
+    return list(rows.only("kind", "status", "context").order_by("created_at", "pk"))
 
 
 def _with_earlier(rows: QuerySet[StepAttempt], attempts: Sequence[StepAttempt]) -> History:

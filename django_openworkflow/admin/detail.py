@@ -13,7 +13,7 @@ from django.utils.formats import number_format
 
 from django_openworkflow import clock
 from django_openworkflow.admin import audit
-from django_openworkflow.admin.attempts import Cards, read_history
+from django_openworkflow.admin.attempts import Cards, open_waits, read_history
 from django_openworkflow.admin.badges import run_badge
 from django_openworkflow.admin.columns import version_label
 from django_openworkflow.admin.pages import may_view
@@ -69,7 +69,9 @@ class RunPage:
             "took": _took(run, began_at, now),
             "is_waiting_until": run.available_at if run_is_parked(run) else None,
             "not_before": run.available_at if _is_scheduled(run, now) else None,
-            "awaited": awaited(history.attempts),
+            "awaited": awaited(
+                open_waits(run, self.visible.db) if history.unread else history.attempts
+            ),
             "timeline": build(
                 run,
                 history.attempts,

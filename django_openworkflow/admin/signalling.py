@@ -11,11 +11,11 @@ from django.utils.translation import gettext_lazy as _
 from django_openworkflow import conf
 from django_openworkflow.admin import audit
 from django_openworkflow.admin.actions import object_action
+from django_openworkflow.admin.attempts import open_waits
 from django_openworkflow.admin.cancelling import is_cancelable
 from django_openworkflow.admin.detail import awaited
 from django_openworkflow.admin.forms import SignalForm
 from django_openworkflow.exceptions import InvalidInput
-from django_openworkflow.models import StepAttempt
 from django_openworkflow.sending import send_signal
 from django_openworkflow.store.signalling import was_sent
 
@@ -65,9 +65,9 @@ class SignalPage:
         if action.form is not SignalForm:
             form: forms.Form = super().action_form_for(request, obj, action)  # type: ignore[misc]
             return form
-        attempts = StepAttempt._base_manager.using(obj._state.db).filter(workflow_run=obj)
+        waits = open_waits(obj, obj._state.db)
         posted = request.POST if request.method == "POST" else None
-        return SignalForm(posted, awaited=awaited(list(attempts.order_by("created_at", "pk"))))
+        return SignalForm(posted, awaited=awaited(waits))
 
 
 def _is_repeated(signal: str, key: str) -> bool:

@@ -14,7 +14,7 @@ from django_openworkflow.admin import attempts
 from django_openworkflow.admin.payloads import LARGEST_SHOWN, highlighted
 from tests.admin.addresses import url
 from tests.admin.rows import make_attempt, make_run
-from tests.admin.test_run_page import page_of
+from tests.admin.test_run_page import page_of, text_of
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -50,6 +50,15 @@ def test_a_long_run_shows_its_last_attempts(viewer: Client, steps: int, untold: 
     address = url("changelist", model="stepattempt") + "?q="
     assert (f"{untold} earlier attempts are not shown." in page) == (untold > 0)
     assert (address in page) == (untold > 0)
+
+
+@pytest.mark.usefixtures("_few")
+def test_an_early_wait_is_still_told(viewer: Client) -> None:
+    run = make_run(parked=True)
+    make_attempt(workflow_run=run, signal_wait=True)
+    for _ in range(8):
+        make_attempt(workflow_run=run, completed=True)
+    assert "Waits for signal approval" in text_of(page_of(viewer, run))
 
 
 @pytest.mark.usefixtures("_few")
