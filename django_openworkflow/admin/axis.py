@@ -56,11 +56,11 @@ class Axis:
     @classmethod
     def compressed(cls, start: datetime, end: datetime, busy: Iterable[Interval]) -> Axis:
         """Return an axis on which long spans in which nothing is at work take little space."""
-        idle = _idle(start, end, sorted(busy))
-        at_work = (end - start) - sum((until - since for since, until in idle), timedelta())
+        waits = idle(start, end, sorted(busy))
+        at_work = (end - start) - sum((until - since for since, until in waits), timedelta())
         longest = max(at_work * _WAIT_SHARE, timedelta(milliseconds=1))
         points, place, at = [(start, timedelta())], timedelta(), start
-        for since, until in idle:
+        for since, until in waits:
             place += since - at
             points.append((since, place))
             place += min(until - since, longest)
@@ -115,7 +115,7 @@ def _nice_step(span: timedelta) -> timedelta:
     return span / (MOST_TICKS - 1)
 
 
-def _idle(start: datetime, end: datetime, busy: Sequence[Interval]) -> list[Interval]:
+def idle(start: datetime, end: datetime, busy: Sequence[Interval]) -> list[Interval]:
     """Return the spans between busy intervals, which are sorted, as far as there are any."""
     edges: list[Interval] = []
     at = start

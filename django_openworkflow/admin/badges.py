@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.template.defaultfilters import capfirst
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
 
-from django_openworkflow.states import SUCCESSFUL, RunStatus
+from django_openworkflow.states import SUCCESSFUL, WAITS, RunStatus
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString
@@ -61,6 +62,14 @@ def state_badge(state: Any) -> Badge:
 
 
 def attempt_badge(attempt: StepAttempt) -> Badge:
-    """Return the badge of a step attempt, whose words are a part of a run's."""
+    """Return the badge of a step attempt, whose words are a part of a run's but for one."""
+    if was_closed(attempt):
+        return Badge(str(RunStatus.CANCELED), _("closed"))
     kind = RunStatus.COMPLETED if attempt.status in SUCCESSFUL else RunStatus(attempt.status)
     return state_badge(kind)
+
+
+def was_closed(attempt: StepAttempt) -> bool:
+    """Whether the end of the run closed this wait: it was set aside then and there, by no retry."""
+    ended_at = attempt.finished_at
+    return attempt.kind in WAITS and ended_at is not None and attempt.superseded_at == ended_at

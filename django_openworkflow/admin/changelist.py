@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
+from django.utils.formats import number_format
 from django.utils.functional import cached_property
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class CappedCount(int):
     """A number of rows of which we only know that there are more."""
 
     def __str__(self) -> str:
-        return f"{MOST_COUNTED:,}+"
+        return f"{number_format(MOST_COUNTED, force_grouping=True)}+"
 
     __repr__ = __str__
 

@@ -7,22 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db.models import Case, F, JSONField, Max, TextField, When
-from django.db.models.functions import Cast, Length
+from django.db.models import Max
 from django.utils import timezone
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.formats import number_format
 
 from django_openworkflow import clock
 from django_openworkflow.admin import audit
-from django_openworkflow.admin.badges import attempt_badge, run_badge
+from django_openworkflow.admin.attempts import Cards, open_waits, read_history
+from django_openworkflow.admin.badges import run_badge
 from django_openworkflow.admin.columns import version_label
-from django_openworkflow.admin.payloads import LARGEST_SHOWN
+from django_openworkflow.admin.pages import may_view
 from django_openworkflow.admin.searching import short_id
 from django_openworkflow.admin.spans import span_text
 from django_openworkflow.admin.timeline import build
-from django_openworkflow.models import SignalDelivery, StepAttempt, WorkflowRun
-from django_openworkflow.serialization import PayloadDecoder
+from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.states import RunStatus, StepKind, StepStatus
 
 if TYPE_CHECKING:
@@ -30,13 +28,11 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
     from django.http import HttpRequest
-    from django.utils.safestring import SafeString
 
+    from django_openworkflow.admin.attempts import History
     from django_openworkflow.admin.badges import Badge
-    from django_openworkflow.admin.secrecy import Failure, PayloadRules
+    from django_openworkflow.admin.secrecy import PayloadRules
 
-MOST_ATTEMPTS: Final = 1000  # of the timeline
-MOST_TOLD: Final = 200  # attempts with their outputs
 MOST_CHILDREN: Final = 100
 
 
@@ -51,26 +47,6 @@ class RunLink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptCard:
-    """One try of a step. ``is_too_large``: its output has a page of its own."""
-
-    id: UUID
-    step_name: str
-    badge: Badge
-    kind: str
-    number: int
-    began_at: datetime
-    took: str
-    notes: Sequence[str]
-    is_open: bool
-    output: SafeString | None
-    is_too_large: bool
-    error: Failure | None
-    signal: SafeString | None
-    child_id: UUID | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
     """Reads what belongs to a run. ``rules``: what may be shown of payloads."""
 
@@ -82,52 +58,60 @@ class RunPage:
     def context(self) -> dict[str, Any]:
         """Return what the templates of the page need."""
         now = timezone.now() + clock.offset()
-        attempts = list(self._attempts()[:MOST_ATTEMPTS])
-        may_see = self.rules.has_view_payload_permission(self.request, self.run)
-        run = self.run
-        began_at = run.started_at or (attempts[0].started_at if attempts else None)
+        history = read_history(self.run, self.visible.db)
+        run, began_at = self.run, self.run.started_at or history.began_at
         compress = self.request.GET.get("waits") == "short"
         return {
             "run": run,
             "badge": run_badge(run),
             "version": version_label(run.version),
             "worker": (run.worker_id or "").rpartition(":")[0] or run.worker_id,
-            "took": span_text((run.finished_at or now) - (began_at or run.created_at)),
+            "took": _took(run, began_at, now),
             "is_waiting_until": run.available_at if run_is_parked(run) else None,
-            "awaited": awaited(attempts),
-            "error": self.rules.shown_error(self.request, run, run.error),
-            "timeline": build(run, attempts, now, compress=compress),
+            "not_before": run.available_at if _is_scheduled(run, now) else None,
+            "awaited": awaited(
+                open_waits(run, self.visible.db) if history.unread else history.attempts
+            ),
+            "timeline": build(
+                run,
+                history.attempts,
+                now,
+                compress=compress,
+                began_at=history.began_at,
+                told={one.pk for one in history.told},
+            ),
             "is_compressed": compress,
-            "may_see_payloads": may_see,
-            "input": self.rules.shown_payload(self.request, run, run.input) if may_see else None,
-            "output": self.rules.shown_payload(self.request, run, run.output) if may_see else None,
-            "attempts": self._cards(attempts[-MOST_TOLD:], attempts, now, may_see=may_see),
-            "more_attempts": max(len(attempts) - MOST_TOLD, 0),
+            "more_attempts": history.untold,
+            "more_attempts_text": number_format(history.untold, force_grouping=True),
+            "may_view_attempts": may_view(self.rules, self.request, StepAttempt),
             "parent": self._parent(),
             "cleans_up": self._link(run.cleanup_of) if run.cleanup_of_id else None,
             "children": [self._link(child) for child in self._children()],
+            "cancel": audit.cancel_of(run),
             "audit_entries": list(audit.entries_of(run)),
+            **self._payloads(history, now),
+        }
+
+    def _payloads(self, history: History, now: datetime) -> dict[str, Any]:
+        run, request, rules = self.run, self.request, self.rules
+        may_see = rules.has_view_payload_permission(request, run)
+        cards = Cards(
+            history=history,
+            request=request,
+            rules=rules,
+            now=now,
+            run_began_at=run.started_at or history.began_at or run.created_at,
+            may_see=may_see,
+        )
+        return {
+            "may_see_payloads": may_see,
+            "error": rules.shown_error(request, run, run.error),
+            "input": rules.shown_payload(request, run, run.input) if may_see else None,
+            "output": rules.shown_payload(request, run, run.output) if may_see else None,
+            "attempts": cards.told(self.visible.db),
         }
 
     # --- what is read ---------------------------------------------------------------------------
-
-    def _attempts(self) -> QuerySet[StepAttempt]:
-        """Return the tries in order; outputs that are too long to be shown stay where they are.
-
-        They are not cut by the database: what is cut could not be redacted.
-        """
-        rows = StepAttempt._base_manager.using(self.visible.db).filter(workflow_run=self.run)
-        size = Length(Cast("output", TextField()))
-        short = Case(
-            When(output_size__lte=LARGEST_SHOWN, then=F("output")),
-            output_field=JSONField(decoder=PayloadDecoder),
-        )
-        return (
-            rows.defer("output", "config")
-            .annotate(output_size=size)
-            .annotate(short_output=short)
-            .order_by("created_at", "pk")
-        )
 
     def _children(self) -> list[WorkflowRun]:
         """Return the visible child runs, then the clean-up runs, oldest first.
@@ -146,10 +130,6 @@ class RunPage:
         parent = parents.only("pk", "workflow_name", "status", "worker_id").first()
         return None if parent is None else self._link(parent)
 
-    def _deliveries(self) -> dict[UUID, SignalDelivery]:
-        rows = SignalDelivery._base_manager.using(self.visible.db).filter(workflow_run=self.run)
-        return {row.step_attempt_id: row for row in rows[:MOST_ATTEMPTS]}
-
     # --- what is shown --------------------------------------------------------------------------
 
     def _link(self, run: Any) -> RunLink:
@@ -157,50 +137,18 @@ class RunPage:
             id=run.pk, short_id=short_id(run.pk), name=run.workflow_name, badge=run_badge(run)
         )
 
-    def _cards(
-        self,
-        told: Sequence[StepAttempt],
-        attempts: Sequence[StepAttempt],
-        now: datetime,
-        *,
-        may_see: bool,
-    ) -> list[AttemptCard]:
-        numbers = _numbers(attempts)
-        deliveries = self._deliveries()
-        return [
-            self._card(one, numbers[one.pk], deliveries.get(one.pk), now, may_see=may_see)
-            for one in told
-        ]
 
-    def _card(
-        self,
-        attempt: Any,
-        number: int,
-        delivery: SignalDelivery | None,
-        now: datetime,
-        *,
-        may_see: bool,
-    ) -> AttemptCard:
-        began_at = attempt.started_at or attempt.created_at
-        error = self.rules.shown_error(self.request, attempt, attempt.error)
-        show = self.rules.shown_payload
-        received = delivery is not None and may_see
-        return AttemptCard(
-            id=attempt.pk,
-            step_name=attempt.step_name,
-            badge=attempt_badge(attempt),
-            kind="" if attempt.kind == StepKind.FUNCTION else attempt.get_kind_display(),
-            number=number,
-            began_at=began_at,
-            took=span_text(max((attempt.finished_at or now) - began_at, timedelta())),
-            notes=_notes(attempt),
-            is_open=error is not None and attempt.superseded_at is None,
-            output=show(self.request, attempt, attempt.short_output) if may_see else None,
-            is_too_large=may_see and (attempt.output_size or 0) > LARGEST_SHOWN,
-            error=error,
-            signal=show(self.request, delivery, delivery.data) if received and delivery else None,
-            child_id=attempt.child_workflow_run_id,
-        )
+def _took(run: WorkflowRun, began_at: datetime | None, now: datetime) -> str:
+    """Return how long the run took so far; a dash for one that nobody has begun."""
+    if began_at is None and not run.is_terminal:
+        return span_text(None)
+    return span_text((run.finished_at or now) - (began_at or run.created_at))
+
+
+def _is_scheduled(run: WorkflowRun, now: datetime) -> bool:
+    """Whether no worker may take the run yet: it was started for later, or waits for a retry."""
+    is_later = run.available_at is not None and run.available_at > now
+    return run.status == RunStatus.PENDING and is_later
 
 
 def run_is_parked(run: WorkflowRun) -> bool:
@@ -214,27 +162,6 @@ def awaited(attempts: Sequence[StepAttempt]) -> list[str]:
     waits = (one for one in attempts if one.kind == StepKind.SIGNAL_WAIT)
     contexts = [one.context for one in waits if one.status == StepStatus.RUNNING]
     return [str(context["signal"]) for context in contexts if context and "signal" in context]
-
-
-def _numbers(attempts: Sequence[StepAttempt]) -> dict[UUID, int]:
-    """Number the tries of each step."""
-    counts: dict[str, int] = {}
-    numbers = {}
-    for one in attempts:
-        numbers[one.pk] = counts[one.step_name] = counts.get(one.step_name, 0) + 1
-    return numbers
-
-
-def _notes(attempt: StepAttempt) -> list[str]:
-    notes = []
-    if attempt.interruptions:
-        text = ngettext("interrupted once", "interrupted %(count)d times", attempt.interruptions)
-        notes.append(text % {"count": attempt.interruptions})
-    if attempt.is_late:
-        notes.append(_("ended after the cancel"))
-    if attempt.superseded_at is not None:
-        notes.append(_("set aside by a retry"))
-    return notes
 
 
 def fingerprint(run: WorkflowRun, now: datetime) -> str:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db.models.fields import BLANK_CHOICE_DASH
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from django_openworkflow import json_text
+from django_openworkflow import clock, json_text
 from django_openworkflow.durations import parse_duration
 from django_openworkflow.exceptions import InvalidDuration
 from django_openworkflow.names import MAX_NAME_BYTES, is_printable
@@ -149,7 +151,11 @@ class StartForm(forms.Form):
         help_text=_("A date and time, or a duration from now such as 5m. Empty: at once."),
     )
     deadline_at = MomentField(
-        label=_("Deadline"), help_text=_("The run fails if it has not ended by then.")
+        label=_("Deadline"),
+        help_text=_(
+            "A date and time, or a duration from now such as 2h. The run fails if it has not ended "
+            "by then."
+        ),
     )
     idempotency_key = NameField(
         label=_("Idempotency key"),
@@ -171,4 +177,19 @@ class StartForm(forms.Form):
     ) -> None:
         super().__init__(data, initial=initial)
         field: Any = self.fields["workflow"]
-        field.choices = choices
+        # No workflow is started just because it is the first.
+        field.choices = [*BLANK_CHOICE_DASH, *choices]
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a deadline that the run would miss before it could begin."""
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        now = timezone.now() + clock.offset()
+        begins_at, deadline_at = (
+            now + value if isinstance(value, timedelta) else value
+            for value in (data.get("available_at"), data.get("deadline_at"))
+        )
+        if deadline_at and deadline_at <= now:
+            self.add_error("deadline_at", _("This time has passed already."))
+        elif deadline_at and begins_at and deadline_at <= begins_at:
+            self.add_error("deadline_at", _("The run may not begin before this deadline."))
+        return data

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from django.template.defaultfilters import capfirst
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_openworkflow import clock, conf
 from django_openworkflow.admin import throughput
 from django_openworkflow.admin.changelist import MOST_COUNTED, CappedCount
+from django_openworkflow.admin.pages import may_view
 from django_openworkflow.admin.spans import span_text
 from django_openworkflow.admin.starting import definitions
 from django_openworkflow.models import WorkerProcess
@@ -46,6 +48,12 @@ class Card:
     note: str
     count: int
     url: str
+
+    @property
+    def shown(self) -> str:
+        """The number as people read it."""
+        is_capped = isinstance(self.count, CappedCount)
+        return str(self.count) if is_capped else number_format(self.count, force_grouping=True)
 
 
 class OverviewPage:
@@ -95,6 +103,7 @@ def overview_context(admin: Any, request: HttpRequest) -> dict[str, Any]:
         ],
         "oldest_pending": None if oldest is None else span_text(oldest),
         "workers": workers,
+        "may_view_workers": may_view(admin, request, WorkerProcess),
         "definitions": definitions(),
         "may_start": admin.may(request, ["start"]),
         "start_url": admin.url_of("start_run"),

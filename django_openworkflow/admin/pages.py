@@ -11,11 +11,20 @@ from django.contrib.auth import get_permission_codename
 from django.utils.http import urlencode
 
 if TYPE_CHECKING:
+    from django.db.models import Model
     from django.http import HttpRequest
 
     _ModelAdmin = ModelAdmin[Any]
 else:
     _ModelAdmin = ModelAdmin
+
+
+def may_view(admin: Any, request: HttpRequest, model: type[Model]) -> bool:
+    """Whether a page of this site may lead this user to rows of another model."""
+    site = admin.admin_site
+    if not site.is_registered(model):
+        return False
+    return bool(site.get_model_admin(model).has_view_permission(request))
 
 
 class WorkflowModelAdmin(_ModelAdmin):

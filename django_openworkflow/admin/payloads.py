@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any, Final
 
+from django.utils.formats import number_format
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
@@ -59,7 +60,8 @@ def highlighted(value: Any) -> SafeString:
         end = match.end()
     parts.append(escape(text[end:limit]))
     if rest := len(text) - limit:
-        parts.append(format_html('\n<span class="ow-cut">… +{}</span>', rest))
+        more = number_format(rest, force_grouping=True)
+        parts.append(format_html('\n<span class="ow-cut">… +{}</span>', more))
     return mark_safe("".join(parts))  # noqa: S308 - each part was escaped above
 
 

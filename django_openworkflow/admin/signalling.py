@@ -8,14 +8,16 @@ from django.contrib import messages
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from django_openworkflow import conf
 from django_openworkflow.admin import audit
 from django_openworkflow.admin.actions import object_action
+from django_openworkflow.admin.attempts import open_waits
 from django_openworkflow.admin.cancelling import is_cancelable
 from django_openworkflow.admin.detail import awaited
 from django_openworkflow.admin.forms import SignalForm
 from django_openworkflow.exceptions import InvalidInput
-from django_openworkflow.models import StepAttempt
 from django_openworkflow.sending import send_signal
+from django_openworkflow.store.signalling import was_sent
 
 if TYPE_CHECKING:
     from django import forms
@@ -41,6 +43,10 @@ class SignalPage:
         using = run._state.db or ""
         try:
             with audit.recorded(using):
+                if _is_repeated(data["signal"], data["idempotency_key"]):
+                    text = gettext("This key was used before; nothing was sent again.")
+                    self.message_user(request, text, messages.WARNING)
+                    return
                 received = send_signal(
                     data["signal"],
                     data["data"],
@@ -59,9 +65,14 @@ class SignalPage:
         if action.form is not SignalForm:
             form: forms.Form = super().action_form_for(request, obj, action)  # type: ignore[misc]
             return form
-        attempts = StepAttempt._base_manager.using(obj._state.db).filter(workflow_run=obj)
+        waits = open_waits(obj, obj._state.db)
         posted = request.POST if request.method == "POST" else None
-        return SignalForm(posted, awaited=awaited(list(attempts.order_by("created_at", "pk"))))
+        return SignalForm(posted, awaited=awaited(waits))
+
+
+def _is_repeated(signal: str, key: str) -> bool:
+    """Whether this key has sent the signal before, to whoever it was."""
+    return bool(key) and was_sent(conf.get_settings().DATABASE, signal, key)
 
 
 def _outcome(count: int, *, is_kept: bool) -> tuple[str, int]:

@@ -57,7 +57,8 @@ class StartPage:
         known = definitions()
         choices = [(one.key, one.label) for one in known]
         posted = request.POST if request.method == "POST" else None
-        form = StartForm(posted, choices=choices, initial=self._start_initial(request, known))
+        initial = self._start_initial(request, known)
+        form = StartForm(posted, choices=choices, initial=initial)
         if posted is not None and form.is_valid():
             run_id = _start(self, request, form)
             if run_id is not None:
@@ -67,30 +68,41 @@ class StartPage:
             "form": form,
             "media": self.media + form.media,
             "definitions": known,
+            "is_input_hidden": initial.get("input", "") is None,
             "back_url": self.url_of("changelist"),
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, self.templates("start_run.html"), context)
 
     def _start_initial(self: Any, request: HttpRequest, known: list[Definition]) -> dict[str, Any]:
-        """Return what the form begins with: a chosen workflow, or a run to be started again."""
+        """Return what the form begins with: a chosen workflow, or a run to be started again.
+
+        An input that may not be seen is None.
+        """
         if (run := self._run_to_repeat(request)) is not None:
-            text = "" if run.input is None else pretty(run.input)
+            text = self._input_to_repeat(request, run)
             return {"workflow": _key(run.workflow_name, run.version), "input": text}
         wanted = (request.GET.get("workflow"), request.GET.get("version"))
         for one in known:
             if (one.name, one.version) == wanted:
                 return {"workflow": one.key, "input": one.example}
-        return {"input": known[0].example} if len(known) == 1 else {}
+        if len(known) == 1:
+            return {"workflow": known[0].key, "input": known[0].example}
+        return {}
 
     def _run_to_repeat(self: Any, request: HttpRequest) -> WorkflowRun | None:
         run_id = as_uuid(request.GET.get("again"))
         run: WorkflowRun | None = self.get_object(request, str(run_id)) if run_id else None
-        if run is None or not self.has_view_payload_permission(request, run):
+        return run
+
+    def _input_to_repeat(self: Any, request: HttpRequest, run: WorkflowRun) -> str | None:
+        if run.input is None:
+            return ""
+        if not self.has_view_payload_permission(request, run):
             return None
         # What is masked on its page would be masked in the new run's input.
         is_whole = self.redact_payload(request, run, run.input) == run.input
-        return run if is_whole else None
+        return pretty(run.input) if is_whole else None
 
     def start_again_url(self: Any, request: HttpRequest, run: WorkflowRun) -> str:
         """Return where a run like this can be started; empty for whom there is no such page."""

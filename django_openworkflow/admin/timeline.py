@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from django_openworkflow.admin.axis import Axis, Interval, Tick, gaps, percent
+from django_openworkflow.admin.axis import Axis, Interval, Tick, gaps, idle, percent
 from django_openworkflow.admin.badges import attempt_badge, run_badge, state_badge
 from django_openworkflow.admin.spans import span_text
 from django_openworkflow.states import WAITS, RunStatus, StepKind, StepStatus
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from django_openworkflow.models import StepAttempt, WorkflowRun
 
 MOST_ROWS: Final = 200
+_NOTICED: Final = timedelta(seconds=5)  # a pause that is worth to be shortened
 _THINNEST: Final = 0.004  # a bar that can still be seen
 
 
@@ -49,7 +50,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One step. ``anchor`` is the id of the element that tells more of its last try."""
+    """One step. ``anchor`` is the id of the element that tells more of its last try, if any."""
 
     name: str
     badge: Badge
@@ -57,6 +58,7 @@ class Row:
     attempts: int = 0
     kind: str = ""
     anchor: str = ""
+    attempt_id: UUID | None = None
     child_id: UUID | None = None
     is_run: bool = False
     bars: Sequence[Bar] = ()
@@ -86,29 +88,35 @@ def build(
     now: datetime,
     *,
     compress: bool = False,
+    began_at: datetime | None = None,
+    told: Collection[UUID] | None = None,
 ) -> Timeline:
     """Return the timeline of a run from its step attempts, at ``now``.
 
-    ``compress``: spans in which nothing but waiting happened take little space. At most
-    ``MOST_ROWS`` steps have a row of their own; one last row stands for all others.
+    ``compress``: spans in which nothing but waiting happened take little space. ``began_at``: when
+    the first try began, if it is none of these. ``told``: the tries that the page tells more of;
+    None for all. At most ``MOST_ROWS`` steps, those that ended last, have a row of their own; one
+    row before them stands for all others.
     """
     known = sorted(attempts, key=_began_at)
-    start = min([run.created_at, *map(_began_at, known)])
+    began_at = began_at or (_began_at(known[0]) if known else None)
+    start = min([run.created_at, *([began_at] if began_at else ()), *map(_began_at, known)])
     ends = [_ended_at(attempt, now) for attempt in known]
     end = max([run.finished_at or now, start + timedelta(milliseconds=1), *ends])
     busy = [(_began_at(one), _ended_at(one, now)) for one in known if one.kind not in WAITS]
     axis = Axis.compressed(start, end, busy) if compress else Axis.even(start, end)
-    canvas = _Canvas(axis=axis, now=now, start=start, end=end)
-    steps = _by_step(known)
-    rows = [canvas.run_row(run, known), *(canvas.step_row(some) for some in steps[:MOST_ROWS])]
-    if rest := [attempt for some in steps[MOST_ROWS:] for attempt in some]:
-        rows.append(canvas.rest_row(rest, len(steps) - MOST_ROWS))
+    canvas = _Canvas(axis=axis, now=now, start=start, end=end, told=told)
+    rest, steps = _latest(_by_step(known), now)
+    rows = [canvas.run_row(run, began_at)]
+    if rest:
+        rows.append(canvas.rest_row([one for tries in rest for one in tries], len(rest)))
+    rows += [canvas.step_row(tries) for tries in steps]
     return Timeline(
         rows=rows,
         ticks=axis.ticks(),
         total=span_text(end - start),
         now=None if run.is_terminal else percent(axis.at(now)),
-        has_long_waits=_is_mostly_waiting(start, end, busy),
+        has_long_waits=_has_waits(known, start, end, busy) and _is_mostly_waiting(start, end, busy),
         span=end - start,
     )
 
@@ -119,10 +127,11 @@ class _Canvas:
     now: datetime
     start: datetime
     end: datetime
+    told: Collection[UUID] | None
 
-    def run_row(self, run: WorkflowRun, known: Sequence[StepAttempt]) -> Row:
+    def run_row(self, run: WorkflowRun, began_at: datetime | None) -> Row:
         """Draw the run itself: queued until its first sign of life, then as it stands."""
-        began_at = run.started_at or (_began_at(known[0]) if known else None)
+        began_at = run.started_at or began_at
         ended_at = run.finished_at or self.now
         badge = run_badge(run)
         bars = []
@@ -152,7 +161,8 @@ class _Canvas:
             took=span_text(sum((until - since for since, until in spans), timedelta())),
             attempts=len(tries),
             kind="" if last.kind == StepKind.FUNCTION else str(last.get_kind_display()),
-            anchor=f"attempt-{last.pk}",
+            anchor=f"attempt-{last.pk}" if self.told is None or last.pk in self.told else "",
+            attempt_id=last.pk,
             child_id=last.child_workflow_run_id,
             bars=[self._attempt_bar(attempt) for attempt in tries],
             gaps=[
@@ -164,7 +174,8 @@ class _Canvas:
     def rest_row(self, rest: Sequence[StepAttempt], steps: int) -> Row:
         """Draw all that has no row of its own as one bar."""
         since, until = _began_at(rest[0]), max(_ended_at(one, self.now) for one in rest)
-        name = ngettext("%(count)d more step", "%(count)d more steps", steps) % {"count": steps}
+        name = ngettext("%(count)d earlier step", "%(count)d earlier steps", steps)
+        name %= {"count": steps}
         bar = self._bar((since, until), "queued", name)
         badge = attempt_badge(rest[-1])
         return Row(
@@ -174,7 +185,7 @@ class _Canvas:
     def _attempt_bar(self, attempt: StepAttempt) -> Bar:
         badge = attempt_badge(attempt)
         kind = badge.kind
-        if attempt.kind in WAITS and kind != RunStatus.FAILED:
+        if attempt.kind in WAITS and kind not in (RunStatus.FAILED, RunStatus.CANCELED):
             kind = "waiting"
         return self._bar(self._span(attempt), kind, badge.label)
 
@@ -199,6 +210,16 @@ def _by_step(known: Sequence[StepAttempt]) -> list[list[StepAttempt]]:
     return sorted(steps, key=lambda tries: _began_at(tries[0]))
 
 
+def _latest(
+    steps: Sequence[list[StepAttempt]], now: datetime
+) -> tuple[list[list[StepAttempt]], list[list[StepAttempt]]]:
+    """Part the steps that have no row of their own from those that ended last; both in order."""
+    ends = sorted(range(len(steps)), key=lambda index: _ended_at(steps[index][-1], now))
+    chosen = set(ends[-MOST_ROWS:])
+    rest = [tries for index, tries in enumerate(steps) if index not in chosen]
+    return rest, [tries for index, tries in enumerate(steps) if index in chosen]
+
+
 def _began_at(attempt: StepAttempt) -> datetime:
     return attempt.started_at or attempt.created_at
 
@@ -207,6 +228,19 @@ def _ended_at(attempt: StepAttempt, now: datetime) -> datetime:
     """Return when a try ended; never before it began, whatever the clocks of two machines say."""
     ended_at = now if attempt.status == StepStatus.RUNNING else attempt.finished_at or now
     return max(ended_at, _began_at(attempt))
+
+
+def _has_waits(
+    known: Sequence[StepAttempt], start: datetime, end: datetime, busy: Sequence[Interval]
+) -> bool:
+    """Whether there is a wait to shorten: a step that waits, or a pause that people would notice.
+
+    Between two steps there are always some milliseconds.
+    """
+    pauses = idle(start, end, sorted(busy))
+    return any(one.kind in WAITS for one in known) or any(
+        until - since >= _NOTICED for since, until in pauses
+    )
 
 
 def _is_mostly_waiting(start: datetime, end: datetime, busy: Sequence[Interval]) -> bool:

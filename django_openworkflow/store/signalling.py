@@ -210,6 +210,19 @@ def received_before(using: str, signal: str, key: str) -> list[UUID] | None:
     return [] if is_buffered else None
 
 
+def was_sent(using: str, signal: str, key: str) -> bool:
+    """Whether this key has sent the signal; nobody else does until the caller's transaction ends.
+
+    The ids that a repeated ``send`` returns are those of the first: they do not tell.
+    """
+
+    def look() -> bool:
+        _lock_key(signal, key, using)
+        return received_before(using, signal, key) is not None
+
+    return in_write_transaction(using, look)
+
+
 def _lock_key(signal: str, key: str, using: str) -> None:
     connection = connections[using]
     if connection.vendor == "postgresql":

@@ -88,6 +88,14 @@ def test_a_key_that_has_started_a_run_starts_no_other(operator: Client) -> None:
         ({"input": '{"order_id": "\\u0000"}'}, "input", "cannot be stored"),
         ({"available_at": "soon"}, "available_at", "a duration: 5m, 2h"),
         ({"deadline_at": "-5m"}, "deadline_at", "a duration"),
+        ({"deadline_at": "2020-12-31 18:00"}, "deadline_at", "has passed already"),
+        ({"deadline_at": "2h", "available_at": "3h"}, "deadline_at", "may not begin before"),
+        ({"deadline_at": "2h", "available_at": "2h"}, "deadline_at", "may not begin before"),
+        (
+            {"deadline_at": "5m", "available_at": "2999-12-31 18:00"},
+            "deadline_at",
+            "may not begin before",
+        ),
         ({"idempotency_key": "x" * 501}, "idempotency_key", "at most 500 bytes"),
         ({"idempotency_key": "a\tb"}, "idempotency_key", "Printable"),
         ({"priority": "9999999999"}, "priority", "less than or equal"),
@@ -188,6 +196,16 @@ def test_a_run_can_be_started_again(operator: Client) -> None:
     assert initial == {"workflow": '["process-order", "2"]', "input": '{\n  "order_id": 3\n}'}
 
 
+def test_no_workflow_is_chosen_before_somebody_chooses(operator: Client) -> None:
+    @workflow("a-first-one")
+    def a_first_one(step: Step) -> None: ...
+
+    assert operator.get(url("start_run")).context["form"]["workflow"].value() is None
+    errors = errors_of(operator.post(url("start_run"), order(workflow="", input="")))
+    assert list(errors) == ["workflow"]
+    assert not WorkflowRun._base_manager.exists()
+
+
 def test_runs_of_unknown_workflows_cannot_be_started_again(operator: Client) -> None:
     run = make_run(workflow_name="forgotten", completed=True)
     assert "start_run" not in operator.get(on_run("change", run)).content.decode()
@@ -220,6 +238,24 @@ def test_every_run_that_received_it_has_a_record(operator: Client) -> None:
     assert messages_of(response) == [("success", "2 workflow runs received the signal.")]
     recorded = set(LogEntry.objects.values_list("object_id", flat=True))
     assert recorded == {str(run.pk) for run in [*runs, sender]}
+
+
+@pytest.mark.parametrize("is_buffered", [False, True])
+def test_a_repeated_signal_is_told_and_not_recorded(operator: Client, *, is_buffered: bool) -> None:
+    run = make_run(parked=True)
+    if not is_buffered:
+        make_attempt(workflow_run=run, signal_wait=True)
+    data = {"signal": "approval", "idempotency_key": "once", "buffered": "on"}
+    operator.post(on_run("send_signal", run), data)
+    recorded = LogEntry.objects.count()
+    late = make_attempt(workflow_run=make_run(parked=True), signal_wait=True)
+    response = operator.post(on_run("send_signal", run), data)
+    words = "This key was used before; nothing was sent again."
+    assert messages_of(response)[-1:] == [("warning", words)]
+    assert LogEntry.objects.count() == recorded == 1
+    assert not SignalDelivery.objects.filter(step_attempt=late).exists()
+    other = operator.post(on_run("send_signal", run), {**data, "idempotency_key": "twice"})
+    assert messages_of(other)[-1] == ("success", "1 workflow run received the signal.")
 
 
 def test_a_signal_for_nobody_is_lost_or_kept(operator: Client) -> None:

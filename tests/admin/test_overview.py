@@ -6,9 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.utils import timezone
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.utils import timezone, translation
 
 from django_openworkflow.admin import throughput
+from django_openworkflow.admin.changelist import MOST_COUNTED, CappedCount
+from django_openworkflow.admin.overview import Card
 from django_openworkflow.models import WorkflowRun
 from django_openworkflow.store import statistics
 from tests.admin.addresses import url
@@ -18,6 +22,9 @@ from tests.factories import create_many
 if TYPE_CHECKING:
     from django.test import Client
 
+    from tests.admin.conftest import ClientOf
+
+CAPPED = CappedCount(MOST_COUNTED)
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -60,6 +67,30 @@ def test_a_card_stops_counting(viewer: Client, monkeypatch: pytest.MonkeyPatch) 
     create_many(8)
     page = viewer.get(url("overview")).content.decode()
     assert '<span class="ow-big">5+</span>' in page
+
+
+def test_large_numbers_are_written_as_in_the_language() -> None:
+    numbers = [Card(kind="", label="", note="", url="", count=count) for count in (8500, CAPPED)]
+    with translation.override("en"):
+        assert [card.shown for card in numbers] == ["8,500", "10,000+"]
+    with translation.override("de"):
+        assert [card.shown for card in numbers] == ["8.500", "10.000+"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_linked", [True, False])
+def test_workers_are_linked_for_those_who_may_see_them(
+    client_of: ClientOf, *, is_linked: bool
+) -> None:
+    client = client_of("view")
+    if not is_linked:
+        own = Permission.objects.filter(codename="view_workflowrun")
+        get_user_model().objects.get(username="view").user_permissions.set(own)
+    address = url("change", make_worker(name="alive-1").pk, model="workerprocess")
+    page = client.get(url("overview")).content.decode()
+    assert "alive-1" in page
+    assert (f'href="{address}"' in page) == is_linked
+    assert client.get(address).status_code == (200 if is_linked else 403)
 
 
 @pytest.mark.django_db

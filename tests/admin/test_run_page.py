@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib import admin
+from django.utils.formats import date_format
 
-from django_openworkflow.admin import detail
-from django_openworkflow.admin.payloads import LARGEST_SHOWN, MASK, masked
+from django_openworkflow import Step, workflow
+from django_openworkflow.admin.payloads import MASK, masked
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from tests.admin.addresses import on_run, url
 from tests.admin.rows import make_attempt, make_delivery, make_run
@@ -47,6 +49,27 @@ def test_it_tells_what_a_run_is(viewer: Client) -> None:
     assert "No output yet." in text
 
 
+def test_it_tells_when_a_run_may_begin(viewer: Client) -> None:
+    at = datetime(2999, 12, 31, 18, tzinfo=UTC)
+    scheduled = text_of(page_of(viewer, make_run(available_at=at)))
+    assert f"Not before {date_format(at, 'DATETIME_FORMAT')}" in scheduled
+    assert "Duration – Claims" in scheduled  # noqa: RUF001
+    retrying = text_of(page_of(viewer, make_run(retrying=True)))
+    assert "Not before" in retrying
+    for traits in ({}, {"running": True}, {"parked": True}, {"completed": True}):
+        assert "Not before" not in text_of(page_of(viewer, make_run(**traits))), traits
+
+
+def test_a_try_on_another_day_tells_the_day(viewer: Client) -> None:
+    noon = datetime(2026, 11, 22, 12, 30, 15, tzinfo=UTC)
+    run = make_run(running=True, started_at=noon)
+    for days in (0, 3):
+        began_at = noon + timedelta(days=days)
+        make_attempt(workflow_run=run, completed=True, started_at=began_at, finished_at=began_at)
+    times = re.findall(r"attempt 1 · (.*?) ·", text_of(page_of(viewer, run)))
+    assert times == ["12:30:15", "11/25/2026 12:30:15"]
+
+
 def test_it_tells_why_a_run_failed(viewer: Client) -> None:
     error = {"name": "Timeout", "message": "slow", "stack": TRACE}
     run = make_run(failed=True, error=error)
@@ -66,6 +89,27 @@ def test_it_shows_signals_outputs_and_what_happened_to_attempts(viewer: Client) 
     assert "&quot;done&quot;" in text
     assert "interrupted 2 times" in text
     assert "ended after the cancel" in text
+
+
+def test_a_wait_that_the_end_of_its_run_closed_is_no_failure(viewer: Client) -> None:
+    run = make_run(parked=True)
+    make_attempt(workflow_run=run, sleep=True, step_name="nap")
+    run.cancel()
+    page = page_of(viewer, run)
+    assert "closed when the run ended" in text_of(page)
+    assert "retry" not in text_of(page)
+    assert "ow-badge-failed" not in page
+    assert 'class="ow-bar ow-bar-canceled"' in page.partition(">nap<")[2].partition("</tr>")[0]
+
+
+def test_what_a_retry_set_aside_says_so(viewer: Client) -> None:
+    run = make_run(failed=True)
+    make_attempt(workflow_run=run, sleep=True, failed=True)
+    make_attempt(workflow_run=run, failed=True)
+    type(run).objects.retry(run.pk)
+    page = page_of(viewer, run)
+    assert text_of(page).count("set aside by a retry") == 2
+    assert page.count("ow-badge-failed") == 2
 
 
 def test_parent_and_children_are_linked_both_ways(viewer: Client) -> None:
@@ -99,50 +143,6 @@ def test_relatives_that_do_not_exist_for_a_user_are_not_linked(
     assert viewer.get(on_run("live_run", parent)).status_code == 404
     attempts = viewer.get(url("changelist", model="stepattempt")).content.decode()
     assert "secret" not in attempts
-
-
-def test_a_cancel_by_code_is_told_with_its_reason(viewer: Client) -> None:
-    run = make_run(running=True)
-    run.cancel(reason="fraud", actor="the nightly job")
-    text = text_of(page_of(viewer, run))
-    assert "Canceled through code by the nightly job. fraud" in text
-
-
-def test_what_operators_did_is_in_the_audit(operator: Client) -> None:
-    run = make_run(running=True)
-    operator.post(on_run("cancel_run", run), {"reason": "a whim"})
-    operator.post(on_run("retry_run", run), {"reason": "regret"})
-    text = text_of(page_of(operator, run))
-    assert "Canceled. Reason: a whim" in text
-    assert "Retried. Reason: regret" in text
-    assert text.index("Retried.") < text.index("Canceled. Reason")
-    history = operator.get(on_run("history", run)).content.decode()
-    assert "Canceled. Reason: a whim" in history
-
-
-# --- many and large -------------------------------------------------------------------------------
-
-
-def test_a_long_run_shows_its_last_attempts(
-    viewer: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(detail, "MOST_TOLD", 3)
-    run = make_run(running=True)
-    for number in range(5):
-        make_attempt(workflow_run=run, step_name=f"step-{number}", completed=True)
-    response = viewer.get(on_run("change", run))
-    assert "2 earlier attempts are not shown." in response.content.decode()
-    assert response.content.decode().count('class="ow-attempt"') == 3
-
-
-def test_a_large_output_is_left_in_the_database(viewer: Client) -> None:
-    run = make_run(completed=True, output=["z" * (LARGEST_SHOWN + 100)])
-    make_attempt(workflow_run=run, completed=True, output="y" * (LARGEST_SHOWN + 100))
-    page = page_of(viewer, run)
-    assert "The output is too long to be shown here." in page
-    assert "yyyyyyyy" not in page
-    assert "z" * 1000 in page
-    assert '<span class="ow-cut">… +' in page
 
 
 # --- secrets --------------------------------------------------------------------------------------
@@ -240,3 +240,20 @@ def test_a_masked_input_is_not_offered_to_be_started_again(operator: Client) -> 
     page = operator.get(url("start_run") + f"?again={run.pk}").content.decode()
     assert "hunter2" not in page
     assert MASK not in page
+    assert "The input holds hidden values: type it again." in page
+
+
+def test_a_masked_input_does_not_change_the_workflow_to_be_started_again(operator: Client) -> None:
+    @workflow("a-first-one")
+    def a_first_one(step: Step) -> None: ...
+
+    secret = make_run(workflow_name="process-order", version="2", input={"password": "hunter2"})
+    plain = make_run(workflow_name="process-order", version="2", input={"order_id": 1})
+    for run, initial in ((secret, None), (plain, '{\n  "order_id": 1\n}')):
+        response = operator.get(url("start_run") + f"?again={run.pk}")
+        page = response.content.decode()
+        chosen = '<option value="[&quot;process-order&quot;, &quot;2&quot;]" selected>'
+        assert page.count(chosen) == 1
+        assert page.count("selected>") == 1
+        assert response.context["form"].initial["input"] == initial
+        assert ("hidden values" in page) == (initial is None)

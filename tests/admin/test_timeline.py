@@ -108,12 +108,37 @@ def test_bars_that_are_too_short_can_still_be_seen() -> None:
     assert number(bar.x) + number(bar.width) <= 100.01
 
 
-def test_many_steps_end_in_one_row() -> None:
+def test_of_many_steps_the_latest_have_rows() -> None:
     attempts = [attempt(f"step-{n}", n / 10, n / 10 + 0.05) for n in range(250)]
     drawn = build(*attempts)
     assert len(drawn.rows) == timeline.MOST_ROWS + 2
-    assert drawn.rows[-1].name == "50 more steps"
-    assert drawn.rows[-1].attempts == 50
+    rest, first, *_others, last = drawn.rows[1:]
+    assert (rest.name, rest.attempts, rest.attempt_id) == ("50 earlier steps", 50, None)
+    assert (first.name, last.name) == ("step-50", "step-249")
+
+
+def test_an_early_step_that_still_runs_keeps_its_row() -> None:
+    attempts = [attempt(f"step-{n}", n / 10, n / 10 + 0.05) for n in range(1, 250)]
+    drawn = build(attempt("patient", 0, None), *attempts)
+    assert [row.name for row in drawn.rows[1:4]] == ["50 earlier steps", "patient", "step-51"]
+
+
+def test_a_row_leads_to_what_is_told_of_its_last_try() -> None:
+    known = [attempt("old", 1, 2), attempt("new", 3, 4)]
+    drawn = timeline.build(run(), known, at(100), told={known[1].pk})
+    _run, old, new = drawn.rows
+    assert (old.anchor, old.attempt_id) == ("", known[0].pk)
+    assert (new.anchor, new.attempt_id) == (f"attempt-{known[1].pk}", known[1].pk)
+
+
+def test_a_run_began_with_its_first_try_known_or_not() -> None:
+    columns: dict[str, Any] = {"status": RunStatus.FAILED, "started_at": None}
+    known = [attempt("late", 80, 90)]
+    drawn = timeline.build(run(finished_at=at(100), **columns), known, at(200), began_at=at(10))
+    assert [(bar.kind, bar.width) for bar in drawn.rows[0].bars] == [
+        ("queued", "10.00%"),
+        ("failed", "90.00%"),
+    ]
 
 
 def test_clocks_that_disagree_do_not_turn_time_around() -> None:
@@ -145,6 +170,16 @@ def test_short_waits_leave_room_for_the_work() -> None:
     assert number(short.rows[1].bars[0].width) > 30
     assert number(short.rows[3].bars[0].width) > 40
     assert 0 < number(short.rows[2].bars[0].width) < 12
+
+
+def test_only_waits_can_be_shortened() -> None:
+    work = [attempt("tax", 0.1, 0.13), attempt("send", 0.6, 0.61)]
+    ended: dict[str, Any] = {"status": RunStatus.COMPLETED, "finished_at": at(0.7)}
+    assert not build(*work, started_at=at(0.05), **ended).has_long_waits
+    nap = attempt("nap", 0.2, 0.5, kind=StepKind.SLEEP)
+    assert build(*work, nap, started_at=at(0.05), **ended).has_long_waits
+    paused = [attempt("charge", 1, 2, status=StepStatus.FAILED), attempt("charge", 60, 61)]
+    assert build(*paused, started_at=at(1)).has_long_waits
 
 
 # --- the axis -------------------------------------------------------------------------------------

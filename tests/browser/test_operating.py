@@ -102,7 +102,7 @@ def test_a_run_is_canceled_by_its_button_while_its_step_is_in_flight(enter: Ente
     assert (run.status, run.cancel_actor, run.cancel_source) == ("canceled", "ada", "admin")
     assert run.cancel_reason == "wrong <b>address</b>"
     audit = page.locator("#ow-audit").inner_text()
-    assert "Canceled through admin by ada." in audit
+    assert "Canceled in the admin by ada." in audit
     assert "wrong <b>address</b>" in audit
     assert page.get_by_text("Retry run").count() == 1
 

@@ -11,6 +11,7 @@ from django.db import transaction
 from django_openworkflow import RunHandle, Step, Workflow, send_signal, workflow
 from django_openworkflow.exceptions import InvalidInput, InvalidPayload
 from django_openworkflow.models import BufferedSignal, SignalDelivery, WorkflowRun
+from django_openworkflow.store.signalling import was_sent
 from django_openworkflow.testing import run_until_idle
 from tests.engine.passes import attempts_of, database_now, tick
 from tests.vocabulary.test_signals import due_at
@@ -43,6 +44,17 @@ def ids_of(*handles: RunHandle[Any]) -> list[UUID]:
 def stored() -> tuple[int, int]:
     """Return how many deliveries and how many kept signals there are."""
     return SignalDelivery.objects.count(), BufferedSignal.objects.count()
+
+
+def test_a_key_tells_whether_it_has_sent(waiting: Workflow[[str], list[Any]]) -> None:
+    start_and_park(waiting, "a")
+    seen = [was_sent("default", "a", "once")]
+    send_signal("a", 1, idempotency_key="once")
+    seen += [was_sent("default", signal, key) for signal, key in (("a", "once"), ("a", "other"))]
+    send_signal("b", 1, idempotency_key="kept", buffered=True)
+    send_signal("b", 1, idempotency_key="gone")
+    seen += [was_sent("default", "b", key) for key in ("kept", "gone", "once")]
+    assert seen == [False, True, False, True, False, False]
 
 
 # --- who receives -------------------------------------------------------------------------------
