@@ -5,30 +5,75 @@
     const PAUSE = 2000; // milliseconds between two questions
     const LONGEST_PAUSE = 30000; // after errors
 
-    const keyOf = (element) => element && element.closest('[id]') ? element.closest('[id]').id : '';
-
     function isBusy(container) {
         const selection = window.getSelection();
         const isSelecting = selection && !selection.isCollapsed && container.contains(selection.anchorNode);
         return isSelecting || container.querySelector('input[type=checkbox]:checked') !== null;
     }
 
-    function replace(old, fresh) {
-        old.querySelectorAll('details[id]').forEach((details) => {
-            const twin = fresh.querySelector('#' + CSS.escape(details.id));
+    /* What tells a node from its neighbours: its id, or where it leads. The number of an attempt grows
+       with every retry, while the name of its step stays. */
+    function keyOf(node) {
+        const isElement = node.nodeType === Node.ELEMENT_NODE;
+        const link = isElement && (node.matches('a[href]') ? node : node.matches('tr') && node.querySelector('a[href]'));
+        const href = link ? link.getAttribute('href') : '';
+        const key = isElement && node.id || (href.startsWith('#') ? link.textContent : href);
+        return node.nodeName + ' ' + key;
+    }
+
+    function dress(old, fresh) {
+        const isMine = (name) => name === 'open' && old.nodeName === 'DETAILS'; // whoever looks opens and closes
+        old.getAttributeNames().filter((name) => !fresh.hasAttribute(name) && !isMine(name))
+            .forEach((name) => old.removeAttribute(name));
+        fresh.getAttributeNames().filter((name) => old.getAttribute(name) !== fresh.getAttribute(name) && !isMine(name))
+            .forEach((name) => old.setAttribute(name, fresh.getAttribute(name)));
+    }
+
+    /* Makes an element look like another one. Every node that can stay does: with it stay the focus,
+       what is scrolled, open or ticked, and a click that has only begun. */
+    function morph(old, fresh) {
+        if (old.isEqualNode(fresh)) {
+            return;
+        }
+        if (old.nodeType !== Node.ELEMENT_NODE) {
+            old.nodeValue = fresh.nodeValue;
+            return;
+        }
+        dress(old, fresh);
+        const known = new Map();
+        old.childNodes.forEach((child) => {
+            const key = keyOf(child);
+            known.set(key, known.get(key) || []);
+            known.get(key).push(child);
+        });
+        const children = Array.from(fresh.childNodes, (child) => {
+            const twin = (known.get(keyOf(child)) || []).shift();
             if (twin) {
-                twin.open = details.open;
+                morph(twin, child);
+            }
+            return twin || document.importNode(child, true);
+        });
+        known.forEach((gone) => gone.forEach((child) => child.remove()));
+        let place = old.firstChild;
+        children.forEach((child) => {
+            if (child === place) {
+                place = place.nextSibling;
+            } else {
+                old.insertBefore(child, place);
             }
         });
-        const scrolled = Array.from(old.querySelectorAll('pre')).map((pre) => pre.scrollTop);
+    }
+
+    function update(old, fresh) {
         const focused = old.contains(document.activeElement) ? document.activeElement : null;
-        const key = keyOf(focused);
-        const isSummary = focused && focused.tagName === 'SUMMARY';
-        old.replaceWith(fresh);
-        fresh.querySelectorAll('pre').forEach((pre, index) => { pre.scrollTop = scrolled[index] || 0; });
-        const again = key ? document.getElementById(key) : null;
-        if (again) {
-            (isSummary ? again.querySelector('summary') : again).focus({preventScroll: true});
+        const looks = focused && focused.outerHTML;
+        morph(old, fresh);
+        if (focused && document.activeElement !== focused) { // it has moved: it, or its like, is focused again
+            const again = old.contains(focused) ? focused
+                : Array.from(old.querySelectorAll(focused.nodeName)).find((twin) => twin.outerHTML === looks);
+            if (again) {
+                again.focus({preventScroll: true});
+            }
         }
     }
 
@@ -39,11 +84,9 @@
             this.news = controls.querySelector('[role=status]');
             this.button = controls.querySelector('.ow-pause');
             this.etag = null;
-            this.seen = new Map();
             this.pause = PAUSE;
             this.isPaused = false;
             if (this.container && this.root().dataset.owActive) {
-                this.container.querySelectorAll('.ow-part').forEach((part) => this.seen.set(part.id, part.outerHTML));
                 this.button.hidden = false;
                 this.button.addEventListener('click', () => this.toggle());
                 document.addEventListener('visibilitychange', () => this.schedule());
@@ -78,8 +121,9 @@
             try {
                 const headers = this.etag ? {'If-None-Match': this.etag} : {};
                 const response = await fetch(this.url, {headers, cache: 'no-store', redirect: 'error'});
+                const markup = await response.text();
                 if (response.status === 200 && !this.isPaused && !isBusy(this.container)) {
-                    this.take(await response.text());
+                    this.take(markup);
                     this.etag = response.headers.get('ETag');
                 }
                 this.pause = response.ok || response.status === 304 ? PAUSE : LONGEST_PAUSE;
@@ -90,24 +134,13 @@
         }
 
         take(markup) {
-            const fresh = new DOMParser().parseFromString(markup, 'text/html').querySelector('.ow-parts');
+            const answer = new DOMParser().parseFromString(markup, 'text/html');
+            const fresh = answer.querySelector('.ow-parts');
             if (!fresh) {
                 return;
             }
-            const root = this.root();
-            const ids = (parts) => Array.from(parts.querySelectorAll('.ow-part'), (part) => part.id).join();
-            const told = root.dataset.owNews;
-            if (ids(root) === ids(fresh)) {
-                fresh.querySelectorAll('.ow-part').forEach((part) => {
-                    if (this.seen.get(part.id) !== part.outerHTML) {
-                        this.seen.set(part.id, part.outerHTML);
-                        replace(document.getElementById(part.id), document.importNode(part, true));
-                    }
-                });
-                Object.assign(root.dataset, fresh.dataset);
-            } else {
-                replace(root, document.importNode(fresh, true));
-            }
+            const told = this.root().dataset.owNews;
+            update(this.root(), fresh);
             if (fresh.dataset.owNews && fresh.dataset.owNews !== told) {
                 this.news.textContent = fresh.dataset.owNews;
             }

@@ -1,0 +1,136 @@
+"""What a page keeps while it is kept up to date: nothing old, and whatever somebody is at."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.utils import timezone
+
+from django_openworkflow.models import WorkflowRun
+from tests import factories
+from tests.browser.pages import url
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+    from tests.browser.conftest import Enter
+
+_FACTORIES: Any = factories
+CHANGED = "#ow-results .field-claims"
+
+
+def runs(number: int, **columns: Any) -> list[WorkflowRun]:
+    """Make rows; the first is the oldest, which the list shows last."""
+    made: list[WorkflowRun] = _FACTORIES.WorkflowRunFactory.create_batch(number, **columns)
+    return made
+
+
+def box(page: Page, run: WorkflowRun) -> Locator:
+    """Return what selects a run."""
+    return page.locator(f"input.action-select[value='{run.pk}']")
+
+
+def wait_for_rows(page: Page, number: int) -> None:
+    """Return once the list has so many rows, by itself."""
+    page.wait_for_function(
+        "number => document.querySelectorAll('#result_list tbody tr').length === number", arg=number
+    )
+
+
+def claim_all(page: Page, number: int) -> None:
+    """Change every run, and return once every row of the list has changed."""
+    WorkflowRun.objects.update(attempts=number, updated_at=timezone.now())
+    page.wait_for_function(
+        "([cells, text]) => [...document.querySelectorAll(cells)].every(c => c.innerText === text)",
+        arg=[CHANGED, str(number)],
+    )
+
+
+def mark(locator: Locator) -> None:
+    """Focus an element, and remember which one it is."""
+    locator.focus()
+    locator.evaluate("element => { window.marked = element; }")
+
+
+def has_kept_the_focus(page: Page) -> bool:
+    kept: bool = page.evaluate(
+        "document.activeElement === window.marked && window.marked.isConnected"
+    )
+    return kept
+
+
+# --- what somebody is at ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "at", ["tbody a >> nth=0", "input.action-select >> nth=1", ".ow-row-button >> nth=1"]
+)
+def test_a_row_keeps_the_focus_while_others_come_and_go(at: str, enter: Enter) -> None:
+    runs(2)
+    page = enter().visit(url("changelist"))
+    mark(page.locator(f"#result_list {at}"))
+    runs(1)
+    wait_for_rows(page, 3)
+    claim_all(page, 7)
+    assert has_kept_the_focus(page)
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "#ow-timeline tbody a[href^='#']",
+        "#ow-timeline tbody a[href^='/']",
+        "#ow-attempts >> text=All about this attempt",
+        "#ow-attempts summary",
+        "#ow-attempts details >> text=Child run",
+        "#ow-attempts pre",
+    ],
+)
+def test_what_is_in_a_part_keeps_the_focus_while_the_part_grows(at: str, enter: Enter) -> None:
+    [run] = runs(1, running=True)
+    first = {"step_name": "first", "completed": True, "output": {"a": 1}}
+    runs(1, child=True, parent=run, **{f"parent_step_attempt__{k}": v for k, v in first.items()})
+    visitor = enter()
+    page = visitor.see(run)
+    page.locator("#ow-attempts summary").click()
+    mark(page.locator(at).first)
+    attempt = {"workflow_run": run, "created_at": timezone.now() + timedelta(seconds=1)}
+    _FACTORIES.StepAttemptFactory(**attempt, step_name="second")
+    visitor.wait_for_steps("first", "second")
+    assert has_kept_the_focus(page)
+    assert page.locator("#ow-attempts details[open] strong").all_inner_texts() == ["first"]
+
+
+def test_a_step_keeps_the_focus_when_it_is_tried_again(enter: Enter) -> None:
+    [run] = runs(1, running=True)
+    _FACTORIES.StepAttemptFactory(workflow_run=run, step_name="fragile", failed=True)
+    visitor = enter()
+    page = visitor.see(run)
+    link = page.locator("#ow-timeline tbody a[href^='#']")
+    mark(link)
+    again = _FACTORIES.StepAttemptFactory(workflow_run=run, step_name="fragile")
+    page.locator(f"#ow-timeline a[href='#attempt-{again.pk}']").wait_for()
+    assert has_kept_the_focus(page)
+
+
+def test_what_is_new_between_takes_no_focus_from_what_stays(enter: Enter) -> None:
+    [parent] = runs(1, completed=True)
+    [run] = runs(1, running=True, child=True, parent=parent)
+    page = enter().see(run)
+    page.locator("#ow-summary dd a").focus()
+    WorkflowRun.objects.filter(pk=run.pk).update(failures=2, updated_at=timezone.now())
+    page.locator("#ow-summary").get_by_text("Failures").wait_for()
+    assert page.evaluate("document.activeElement.href").endswith(url("change", parent.pk))
+
+
+def test_a_click_that_has_begun_before_a_change_still_counts(enter: Enter) -> None:
+    [run] = runs(1)
+    page = enter().visit(url("changelist"))
+    page.locator("#result_list .field-run a").hover()
+    page.mouse.down()
+    claim_all(page, 3)
+    with page.expect_navigation():
+        page.mouse.up()
+    assert page.url.split("?")[0].endswith(url("change", run.pk))
