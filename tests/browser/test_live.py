@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.utils import timezone
 
-from django_openworkflow.models import WorkflowRun
+from django_openworkflow.models import StepAttempt, WorkflowRun
 from tests import factories
 from tests.browser.pages import url
 
@@ -59,6 +59,15 @@ def has_kept_the_focus(page: Page) -> bool:
         "document.activeElement === window.marked && window.marked.isConnected"
     )
     return kept
+
+
+def ticked(page: Page) -> tuple[int, int, str]:
+    """Return how many boxes are ticked, how many rows look so, and what is said about it."""
+    return (
+        page.locator("input.action-select:checked").count(),
+        page.locator("#result_list tbody tr.selected").count(),
+        page.locator(".action-counter").inner_text(),
+    )
 
 
 # --- what somebody is at ------------------------------------------------------------------------
@@ -134,3 +143,36 @@ def test_a_click_that_has_begun_before_a_change_still_counts(enter: Enter) -> No
     with page.expect_navigation():
         page.mouse.up()
     assert page.url.split("?")[0].endswith(url("change", run.pk))
+
+
+# --- counts -------------------------------------------------------------------------------------
+
+
+def counted(page: Page) -> tuple[str | None, ...]:
+    """Return the three places in which Django counts the rows."""
+    return (
+        page.locator("#changelist-search .quiet").inner_text().split(" (")[0],
+        page.locator(".action-counter").get_attribute("data-actions-icnt"),
+        page.locator(".paginator").inner_text().splitlines()[-1],
+    )
+
+
+def test_whatever_counts_rows_follows_them(enter: Enter) -> None:
+    page = enter().visit(url("changelist") + "?status=pending")
+    assert counted(page) == ("0 results", "0", "0 workflow runs")
+    page.locator("#searchbar").type("ord")
+    made = runs(3)
+    wait_for_rows(page, 3)
+    assert counted(page) == ("3 results", "3", "3 workflow runs")
+    page.locator("#searchbar").type("er")
+    assert page.locator("#searchbar").input_value() == "order"
+    page.locator("#action-toggle").click()
+    assert ticked(page) == (3, 3, "3 of 3 selected")
+    page.locator("#action-toggle").click()
+    WorkflowRun.objects.cancel(made[0])
+    wait_for_rows(page, 2)
+    assert counted(page) == ("2 results", "2", "2 workflow runs")
+    StepAttempt.objects.all().delete()
+    WorkflowRun.objects.all().delete()
+    wait_for_rows(page, 0)
+    assert counted(page) == ("0 results", "0", "0 workflow runs")

@@ -4,6 +4,7 @@
 {
     const PAUSE = 2000; // milliseconds between two questions
     const LONGEST_PAUSE = 30000; // after errors
+    const AROUND = ['#changelist-search', '#changelist .paginator']; // of a list, where Django counts its rows
 
     function isBusy(container) {
         const selection = window.getSelection();
@@ -141,6 +142,12 @@
             }
             const told = this.root().dataset.owNews;
             update(this.root(), fresh);
+            AROUND.forEach((selector) => {
+                const [old, now] = [document, answer].map((page) => page.querySelector(selector));
+                if (old && now) {
+                    update(old, now);
+                }
+            });
             if (fresh.dataset.owNews && fresh.dataset.owNews !== told) {
                 this.news.textContent = fresh.dataset.owNews;
             }
