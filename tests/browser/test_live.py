@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.utils import timezone
 
+from django_openworkflow.admin.runs import WorkflowRunAdmin
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from tests import factories
 from tests.browser.pages import url
@@ -68,6 +69,92 @@ def ticked(page: Page) -> tuple[int, int, str]:
         page.locator("#result_list tbody tr.selected").count(),
         page.locator(".action-counter").inner_text(),
     )
+
+
+# --- what is old is let go ----------------------------------------------------------------------
+
+
+def test_a_list_that_is_looked_at_for_long_holds_on_to_nothing(enter: Enter) -> None:
+    runs(10)
+    page = enter().visit(url("changelist"))
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable")
+
+    def held() -> tuple[int, int]:
+        devtools.send("HeapProfiler.collectGarbage")
+        metrics = devtools.send("Performance.getMetrics")["metrics"]
+        found = {metric["name"]: int(metric["value"]) for metric in metrics}
+        return found["JSEventListeners"], found["Nodes"]
+
+    claim_all(page, 1)
+    listeners, nodes = held()
+    for number in range(2, 5):
+        claim_all(page, number)
+    more_listeners, more_nodes = held()
+    assert more_listeners == listeners
+    assert more_nodes < nodes + 100  # a row has fifty
+
+
+# --- boxes --------------------------------------------------------------------------------------
+
+
+def test_rows_that_came_later_are_selected_like_those_of_the_beginning(enter: Enter) -> None:
+    old = runs(2)
+    visitor = enter()
+    page = visitor.visit(url("changelist"))
+    new = runs(2)
+    wait_for_rows(page, 4)
+    box(page, old[0]).click()
+    assert ticked(page) == (1, 1, "1 of 4 selected")
+    box(page, new[0]).click(modifiers=["Shift"])
+    assert ticked(page) == (3, 3, "3 of 4 selected")
+    assert not page.locator("#action-toggle").is_checked()
+    box(page, new[1]).focus()
+    page.keyboard.press("Space")
+    assert ticked(page) == (4, 4, "4 of 4 selected")
+    assert page.locator("#action-toggle").is_checked()
+    page.locator("#action-toggle").click()
+    assert ticked(page) == (0, 0, "0 of 4 selected")
+    page.locator("#action-toggle").click()
+    assert ticked(page) == (4, 4, "4 of 4 selected")
+    box(page, old[1]).click()
+    visitor.choose_action("Cancel selected workflow runs")
+    assert page.locator("input[name=_selected_action]").count() == 3
+
+
+def test_a_list_waits_while_a_row_is_selected_and_goes_on_after(enter: Enter) -> None:
+    [run] = runs(1)
+    page = enter().visit(url("changelist"))
+    claim_all(page, 1)
+    box(page, run).click()
+    runs(1)
+    for _ in range(2):  # the first of them has been looked at when the second is here
+        with page.expect_response(lambda answer: "/live/" in answer.url and answer.status == 200):
+            pass
+    assert ticked(page) == (1, 1, "1 of 1 selected")
+    box(page, run).click()
+    wait_for_rows(page, 2)
+    assert ticked(page) == (0, 0, "0 of 2 selected")
+
+
+def test_all_pages_are_selected_though_there_was_only_one(
+    enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WorkflowRunAdmin, "list_per_page", 2)
+    runs(2)
+    visitor = enter()
+    page = visitor.visit(url("changelist"))
+    runs(3)
+    page.locator(".paginator").get_by_text("5 workflow runs").wait_for()
+    page.locator("#action-toggle").click()
+    page.get_by_text("Select all 5 workflow runs").click()
+    assert page.get_by_text("All 5 selected").is_visible()
+    page.get_by_text("Clear selection").click()
+    assert ticked(page) == (0, 0, "0 of 2 selected")
+    page.locator("#action-toggle").click()
+    page.get_by_text("Select all 5 workflow runs").click()
+    visitor.choose_action("Cancel selected workflow runs")
+    assert "5" in page.locator(".ow-group").inner_text()
 
 
 # --- what somebody is at ------------------------------------------------------------------------

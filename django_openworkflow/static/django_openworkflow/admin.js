@@ -78,6 +78,67 @@
         }
     }
 
+    /* The boxes of a list. Django's script knows the rows that a page began with, and holds on to them;
+       this does the same for rows that come and go. */
+    class Selection {
+        constructor(form) {
+            this.form = form;
+            this.last = null;
+            this.isAcross = false; // whether the rows of all pages are meant
+            form.addEventListener('click', (event) => this.click(event));
+            window.addEventListener('pageshow', () => this.show()); // coming back, boxes are still ticked
+        }
+
+        boxes() {
+            return Array.from(this.form.querySelectorAll('tr input.action-select'));
+        }
+
+        click(event) {
+            const target = event.target;
+            const link = target.closest('.actions .question a, .actions .clear a');
+            if (target.id === 'action-toggle') {
+                this.boxes().forEach((box) => { box.checked = target.checked; });
+            } else if (target.matches('tr input.action-select')) {
+                const boxes = this.boxes();
+                const ends = [boxes.indexOf(target), boxes.indexOf(this.last)].sort((one, other) => one - other);
+                if (event.shiftKey && ends[0] >= 0) {
+                    boxes.slice(ends[0], ends[1] + 1).forEach((box) => { box.checked = target.checked; });
+                }
+                this.last = target;
+            } else if (link) {
+                event.preventDefault();
+                this.isAcross = link.closest('.question') !== null;
+                this.boxes().forEach((box) => { box.checked = this.isAcross; });
+            } else {
+                return;
+            }
+            this.show();
+        }
+
+        show() {
+            const boxes = this.boxes();
+            const ticked = boxes.filter((box) => box.checked).length;
+            const areAll = boxes.length > 0 && ticked === boxes.length;
+            this.isAcross = this.isAcross && areAll;
+            boxes.forEach((box) => box.closest('tr').classList.toggle('selected', box.checked));
+            const each = (selector, change) => this.form.querySelectorAll(selector).forEach(change);
+            each('#action-toggle', (toggle) => { toggle.checked = areAll; });
+            each('.actions .select-across', (across) => { across.value = this.isAcross ? 1 : 0; });
+            each('.actions .question', (part) => part.classList.toggle('hidden', !areAll || this.isAcross));
+            each('.actions .clear, .actions .all', (part) => part.classList.toggle('hidden', !this.isAcross));
+            each('.actions .action-counter', (counter) => {
+                const words = ngettext('%(sel)s of %(cnt)s selected', '%(sel)s of %(cnt)s selected', ticked);
+                const told = interpolate(words, {sel: ticked, cnt: counter.dataset.actionsIcnt}, true);
+                if (counter.textContent !== told) { // what is said again may be read aloud again
+                    counter.textContent = told;
+                }
+                counter.classList.toggle('hidden', this.isAcross);
+            });
+        }
+    }
+
+    let selection = null;
+
     class Live {
         constructor(controls) {
             this.url = controls.dataset.owLive;
@@ -148,15 +209,13 @@
                     update(old, now);
                 }
             });
+            if (selection) {
+                selection.show();
+            }
             if (fresh.dataset.owNews && fresh.dataset.owNews !== told) {
                 this.news.textContent = fresh.dataset.owNews;
             }
             this.button.hidden = !fresh.dataset.owActive;
-            const boxes = this.container.querySelectorAll('tr input.action-select');
-            const go = document.querySelector('#changelist-form button[name=index]');
-            if (boxes.length && go && window.Actions) { // the list's own script has to know the boxes
-                window.Actions(boxes);
-            }
         }
     }
 
@@ -167,6 +226,13 @@
             target.open = true;
         }
     }
+
+    window.addEventListener('DOMContentLoaded', () => { // captured: before Django's script begins
+        if (document.getElementById('ow-list')) {
+            window.Actions = () => {};
+            selection = new Selection(document.getElementById('changelist-form'));
+        }
+    }, true);
 
     document.addEventListener('DOMContentLoaded', () => {
         document.querySelectorAll('[data-ow-live]').forEach((controls) => new Live(controls));
