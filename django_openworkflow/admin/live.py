@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, HttpResponseNotAllowed, HttpResponseNotModified
 from django.template.loader import render_to_string
@@ -81,14 +80,16 @@ def _run_part(admin: WorkflowRunAdmin, request: HttpRequest, object_id: UUID) ->
 
 
 def _list_part(admin: WorkflowRunAdmin, request: HttpRequest) -> HttpResponse:
-    try:
-        changelist = admin.get_changelist_instance(request)
-    except IncorrectLookupParameters:
-        raise Http404 from None
+    """Answer with the rows, and with what counts them: all that the list itself would show."""
+    page = admin.changelist_view(request)
+    context = getattr(page, "context_data", None) or {}
+    if "cl" not in context:  # sent elsewhere, as the query is nonsense
+        raise Http404
+    changelist = context["cl"]
     rows = [(run.pk, run.updated_at, run.status) for run in changelist.result_list]
     now = int(timezone.now().timestamp()) // _SECONDS
     seen = repr((rows, changelist.result_count, now))
-    return _answer(admin, request, seen, "live_list.html", lambda: {"cl": changelist})
+    return _answer(admin, request, seen, "live_list.html", lambda: context)
 
 
 def _overview_part(admin: WorkflowRunAdmin, request: HttpRequest) -> HttpResponse:

@@ -68,6 +68,24 @@ def test_a_new_run_changes_the_list_and_not_another_page_of_it(viewer: Client) -
     assert again(viewer, narrowed, before[1]).status_code == 304
 
 
+def test_the_part_of_a_list_brings_whatever_counts_its_rows(operator: Client) -> None:
+    make_run(running=True)
+    make_run()
+    part = operator.get(url("live_list") + "?status=running").content.decode()
+    assert 'data-actions-icnt="1"' in part
+    assert "1 result " in part
+    assert "1 workflow run\n" in part
+    assert '<option value="cancel_selected_runs">' in part
+
+
+def test_who_may_only_look_has_no_actions_in_a_part_either(viewer: Client) -> None:
+    make_run()
+    part = viewer.get(url("live_list")).content.decode()
+    assert "1 workflow run\n" in part
+    assert "cancel_selected_runs" not in part
+    assert "action-select" not in part
+
+
 def test_the_picture_of_an_active_run_grows_with_time(viewer: Client) -> None:
     run = make_run(running=True)
     part = on_run("live_run", run)
