@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from django_openworkflow.exceptions import InvalidInput, InvalidPayload
-from django_openworkflow.schemas import issues, to_json, validate
-from django_openworkflow.serialization import encode
+from django_openworkflow.schemas import is_alike, issues, stored_forms, validate
+from django_openworkflow.serialization import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ class InputForm:
     """The form of a workflow's input: its function's signature, and a schema if it has one.
 
     A schema is applied when a run is started and again when it is executed, because other clients
-    start runs too: it must accept what it returned.
+    start runs too. So what is stored is tried out at the start: it must come to the same again.
     """
 
     workflow_name: str
@@ -45,10 +46,33 @@ class InputForm:
         if self.schema is None:
             return encode(self._named(args, kwargs) or None, what=what)
         given = self._candidate(args, kwargs)
-        try:
-            return encode(to_json(self._validated(given)), what=what)
-        except InvalidPayload:  # the schema makes objects of it: keep what was given
-            return encode(given, what=what)
+        validated = self._validated(given)
+        refusal: Any = None
+        # What was given comes last: for a schema that makes objects of it, or changes it each time.
+        for form in chain(stored_forms(validated), [given]):
+            try:
+                text = encode(form, what=what)
+                self._try_again(text, validated)
+            except InvalidPayload as error:
+                if refusal is None or isinstance(refusal, InvalidPayload):
+                    refusal = error
+            except Exception as error:  # the schema's, which took the value a moment ago
+                refusal = error
+            else:
+                return text
+        if isinstance(refusal, InvalidPayload):
+            raise refusal
+        message = (
+            f"The {what} cannot be stored so that its schema would take it again in a worker: "
+            f"{'; '.join(issues(refusal))}"
+        )
+        raise InvalidInput(message)
+
+    def _try_again(self, text: str | None, validated: Any) -> None:
+        """Raise what a worker would meet with this text as the input."""
+        if not is_alike(validate(self.schema, decode(text)), validated):
+            message = "the value would be another one there"
+            raise ValueError(message)
 
     def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if not args and _fits_by_name(self.fn, kwargs):
