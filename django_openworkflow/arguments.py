@@ -118,7 +118,7 @@ class InputForm:
         if isinstance(value, Mapping):
             args, kwargs = self._spread(value)
         elif value is not None:
-            args = [value]
+            args, kwargs = self._alone(value)
         try:
             # With a step in its place: an argument of the step's own name does not fit either.
             _signature(self.fn).bind(None, *args, **kwargs)
@@ -128,6 +128,13 @@ class InputForm:
             message = f'The input does not fit workflow "{self.workflow_name}": {error}'
             raise InvalidInput(message) from None
         return args, kwargs
+
+    def _alone(self, value: Any) -> Arguments:
+        parameters = _input_signature(self.fn).parameters.values()
+        named = [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+        if len(named) == 1 and all(one.kind in _NEVER_FIRST for one in parameters):
+            return [], {named[0]: value}
+        return [value], {}
 
     def _spread(self, value: Mapping[str, Any]) -> Arguments:
         kwargs = dict(value)
@@ -180,6 +187,22 @@ def _fits_by_name(fn: Callable[..., Any], named: Mapping[str, Any]) -> bool:
     return names is not None and names[0] <= named.keys() <= names[1]
 
 
+def is_coroutine_function(fn: Callable[..., Any]) -> bool:
+    """Whether calling this returns a coroutine; looks through ``functools.partial``."""
+    while hasattr(fn, "func"):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
+
+
+def name_of(fn: Callable[..., Any]) -> str:
+    """Return the name of a workflow that was given none, or raise ``InvalidInput``."""
+    name = getattr(fn, "__name__", None)
+    if not isinstance(name, str):
+        message = f'{fn!r} has no name of its own: give the workflow one, as in workflow("name")'
+        raise InvalidInput(message)
+    return name.replace("_", "-")
+
+
 def check_function(fn: Callable[..., Any], workflow_name: str) -> None:
     """Raise ``InvalidInput`` for a function that cannot be a workflow's."""
     parameters = list(inspect.signature(fn).parameters.values())
@@ -199,7 +222,7 @@ def check_hook(hook: object, fn: Callable[..., Any], workflow_name: str) -> None
     if not callable(hook):
         message = f'on_cancel of workflow "{workflow_name}" must be a function, not {hook!r}'
         raise InvalidInput(message)
-    if inspect.iscoroutinefunction(hook) != inspect.iscoroutinefunction(fn):
+    if is_coroutine_function(hook) != is_coroutine_function(fn):
         message = (
             f'on_cancel of workflow "{workflow_name}" must be async if the workflow is, '
             "and sync if it is not"

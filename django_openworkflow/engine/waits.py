@@ -21,6 +21,7 @@ from django_openworkflow.serialization import (
 )
 from django_openworkflow.states import SUCCESSFUL, TERMINAL, RunStatus, StepKind
 from django_openworkflow.store import operations as ops
+from django_openworkflow.workflows import Workflow
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from django_openworkflow.engine.effects import StepProgram
     from django_openworkflow.engine.execution import Execution
     from django_openworkflow.store.operations import Attempt
-    from django_openworkflow.workflows import Workflow
 
 
 # --- sleep ----------------------------------------------------------------------------------------
@@ -182,10 +182,11 @@ def check_address(signal: object) -> None:
 # --- child runs -----------------------------------------------------------------------------------
 
 
-def run_child(
-    execution: Execution, workflow: Workflow[Any, Any], args: Any, kwargs: Any
-) -> StepProgram:
+def run_child(execution: Execution, workflow: object, args: Any, kwargs: Any) -> StepProgram:
     """Start a child run and wait for it. Source: the original's ``execution.ts``, runWorkflow."""
+    if not isinstance(workflow, Workflow):
+        message = f"run_workflow() takes a workflow, not {workflow!r}"
+        raise InvalidInput(message)
     child = workflow.new_run(args, kwargs)
     key = execution.enter(workflow.options.step_name or workflow.name)
     return _run_child(execution, key, child, workflow.options.timeout)
