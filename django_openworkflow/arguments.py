@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from django_openworkflow.exceptions import InvalidInput, InvalidPayload
-from django_openworkflow.schemas import issues, to_json, validate
-from django_openworkflow.serialization import encode
+from django_openworkflow.schemas import is_alike, issues, stored_forms, validate
+from django_openworkflow.serialization import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ class InputForm:
     """The form of a workflow's input: its function's signature, and a schema if it has one.
 
     A schema is applied when a run is started and again when it is executed, because other clients
-    start runs too: it must accept what it returned.
+    start runs too. So what is stored is tried out at the start: it must come to the same again.
     """
 
     workflow_name: str
@@ -45,10 +46,33 @@ class InputForm:
         if self.schema is None:
             return encode(self._named(args, kwargs) or None, what=what)
         given = self._candidate(args, kwargs)
-        try:
-            return encode(to_json(self._validated(given)), what=what)
-        except InvalidPayload:  # the schema makes objects of it: keep what was given
-            return encode(given, what=what)
+        validated = self._validated(given)
+        refusal: Any = None
+        # What was given comes last: for a schema that makes objects of it, or changes it each time.
+        for form in chain(stored_forms(validated), [given]):
+            try:
+                text = encode(form, what=what)
+                self._try_again(text, validated)
+            except InvalidPayload as error:
+                if refusal is None or isinstance(refusal, InvalidPayload):
+                    refusal = error
+            except Exception as error:  # the schema's, which took the value a moment ago
+                refusal = error
+            else:
+                return text
+        if isinstance(refusal, InvalidPayload):
+            raise refusal
+        message = (
+            f"The {what} cannot be stored so that its schema would take it again in a worker: "
+            f"{'; '.join(issues(refusal))}"
+        )
+        raise InvalidInput(message)
+
+    def _try_again(self, text: str | None, validated: Any) -> None:
+        """Raise what a worker would meet with this text as the input."""
+        if not is_alike(validate(self.schema, decode(text)), validated):
+            message = "the value would be another one there"
+            raise ValueError(message)
 
     def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if not args and _fits_by_name(self.fn, kwargs):
@@ -94,7 +118,7 @@ class InputForm:
         if isinstance(value, Mapping):
             args, kwargs = self._spread(value)
         elif value is not None:
-            args = [value]
+            args, kwargs = self._alone(value)
         try:
             # With a step in its place: an argument of the step's own name does not fit either.
             _signature(self.fn).bind(None, *args, **kwargs)
@@ -104,6 +128,13 @@ class InputForm:
             message = f'The input does not fit workflow "{self.workflow_name}": {error}'
             raise InvalidInput(message) from None
         return args, kwargs
+
+    def _alone(self, value: Any) -> Arguments:
+        parameters = _input_signature(self.fn).parameters.values()
+        named = [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+        if len(named) == 1 and all(one.kind in _NEVER_FIRST for one in parameters):
+            return [], {named[0]: value}
+        return [value], {}
 
     def _spread(self, value: Mapping[str, Any]) -> Arguments:
         kwargs = dict(value)
@@ -156,6 +187,22 @@ def _fits_by_name(fn: Callable[..., Any], named: Mapping[str, Any]) -> bool:
     return names is not None and names[0] <= named.keys() <= names[1]
 
 
+def is_coroutine_function(fn: Callable[..., Any]) -> bool:
+    """Whether calling this returns a coroutine; looks through ``functools.partial``."""
+    while hasattr(fn, "func"):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
+
+
+def name_of(fn: Callable[..., Any]) -> str:
+    """Return the name of a workflow that was given none, or raise ``InvalidInput``."""
+    name = getattr(fn, "__name__", None)
+    if not isinstance(name, str):
+        message = f'{fn!r} has no name of its own: give the workflow one, as in workflow("name")'
+        raise InvalidInput(message)
+    return name.replace("_", "-")
+
+
 def check_function(fn: Callable[..., Any], workflow_name: str) -> None:
     """Raise ``InvalidInput`` for a function that cannot be a workflow's."""
     parameters = list(inspect.signature(fn).parameters.values())
@@ -175,7 +222,7 @@ def check_hook(hook: object, fn: Callable[..., Any], workflow_name: str) -> None
     if not callable(hook):
         message = f'on_cancel of workflow "{workflow_name}" must be a function, not {hook!r}'
         raise InvalidInput(message)
-    if inspect.iscoroutinefunction(hook) != inspect.iscoroutinefunction(fn):
+    if is_coroutine_function(hook) != is_coroutine_function(fn):
         message = (
             f'on_cancel of workflow "{workflow_name}" must be async if the workflow is, '
             "and sync if it is not"

@@ -26,8 +26,15 @@ _SHORTEST_LEASE_SECONDS: Final = 2.0
 @register("openworkflow")
 def check_settings(app_configs: Sequence[AppConfig] | None, **_kwargs: Any) -> list[CheckMessage]:
     """E001: an unknown key or a value out of range in ``OPENWORKFLOW``."""
-    hint = f"Known keys: {', '.join(conf.KEYS)}."
-    return [Error(sentence, hint=hint, id=f"{_APP}.E001") for _, sentence in conf.problems()]
+    return [
+        Error(sentence, hint=_hint_for(key), id=f"{_APP}.E001") for key, sentence in conf.problems()
+    ]
+
+
+def _hint_for(key: str) -> str:
+    if key in conf.KEYS:
+        return f"Without the key it is {getattr(conf.Settings(), key)!r}."
+    return f"Known keys: {', '.join(conf.KEYS)}."
 
 
 @register("openworkflow")

@@ -73,9 +73,14 @@ RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
 }
 
 
+def _given() -> Any:
+    given = getattr(django_settings, SETTING, None)
+    return {} if given is None else given
+
+
 def problems() -> list[tuple[str, str]]:
     """List what is wrong with the setting as (key, sentence); empty when all is well."""
-    given = getattr(django_settings, SETTING, None) or {}
+    given = _given()
     if not isinstance(given, dict):
         return [("", f"{SETTING} must be a dictionary, not {type(given).__name__}.")]
     found = []
@@ -96,7 +101,7 @@ def get_settings() -> Settings:
     if _loaded is None:
         if found := problems():
             raise ImproperlyConfigured(" ".join(sentence for _, sentence in found))
-        given = dict(getattr(django_settings, SETTING, None) or {})
+        given = dict(_given())
         if "POLL_SECONDS" in given:
             first, longest = given["POLL_SECONDS"]
             given["POLL_SECONDS"] = (float(first), float(longest))

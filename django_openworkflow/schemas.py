@@ -7,12 +7,13 @@ raises ``ValueError``. pydantic is not required: its models are known by their `
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django_openworkflow.exceptions import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,13 +37,53 @@ def validate(schema: Any, value: Any) -> Any:
     return schema(value)
 
 
-def to_json(value: Any) -> Any:
-    """Return what is stored of a validated value: the fields of a model or of a dataclass."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return value
+def stored_forms(value: Any) -> Iterator[Any]:
+    """Yield what may be stored of a validated value: the fields of a model or of a dataclass.
+
+    A model is offered as its author dumps it, and by its aliases; nothing is that is computed,
+    because it is no input. Whether the schema takes a form again is not known yet.
+    """
+    with suppress(Exception):  # a stranger's: a field for which pydantic knows no JSON, a lock
+        if hasattr(value, "model_dump"):
+            yield value.model_dump(mode="json", round_trip=True)
+            yield value.model_dump(mode="json", round_trip=True, by_alias=True)
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            taken = {field.name for field in dataclasses.fields(value) if field.init}
+            every = dataclasses.asdict(value)
+            yield {name: part for name, part in every.items() if name in taken}
+        else:
+            yield value
+
+
+def is_alike(one: Any, other: Any) -> bool:
+    """Whether two validated values tell a function the same; True where nobody can tell.
+
+    A tuple is a list, as it is in JSON. Objects without an ``==`` of their own are alike if their
+    classes are the same.
+    """
+    try:
+        return _is_alike(one, other)
+    except Exception:  # whatever a stranger's == does: an array's has no truth value
+        return type(one) is type(other)
+
+
+def _is_alike(one: Any, other: Any) -> bool:
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(is_alike, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(is_alike(one[key], other[key]) for key in one)
+    if type(one) is not type(other):
+        return bool(one == other)
+    if dataclasses.is_dataclass(one):
+        names = [field.name for field in dataclasses.fields(one)]
+        return all(is_alike(getattr(one, name), getattr(other, name)) for name in names)
+    if hasattr(one, "model_dump"):
+        return bool(one == other) or (
+            is_alike(vars(one), vars(other))
+            and is_alike(*(getattr(each, "__pydantic_extra__", None) for each in (one, other)))
+        )
+    own_equality: Any = type(one).__eq__
+    return own_equality is object.__eq__ or bool(one == other)
 
 
 def check_signal(schema: Any, data: Any) -> Any:

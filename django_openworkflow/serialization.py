@@ -92,6 +92,14 @@ def encode(value: object, *, what: str, limit: int | None = None) -> str | None:
     return _canonical(value, what, limit)
 
 
+def encode_stored(value: Any) -> str | None:
+    """Encode what was read from the database once more: it is canonical, and it has been accepted.
+
+    Whatever limits there are now: another client, or an earlier setting, may have had others.
+    """
+    return None if value is None else _ENCODER.encode(value)
+
+
 def decode(text: str | None) -> Any:
     """Return the value of a JSON text, None for SQL NULL and for JSON's null alike."""
     return None if text is None else _DECODER.decode(text)
@@ -108,8 +116,8 @@ _ENCODER: Final = PayloadEncoder()
 _DECODER: Final = PayloadDecoder()
 
 
-def _canonical(value: object, what: str, limit: int) -> str:
-    text = _ENCODER.encode(_Walk(what, limit).plain(value))
+def _canonical(value: object, what: str, limit: int, *, depth: int = MAX_DEPTH) -> str:
+    text = _ENCODER.encode(_Walk(what, limit, depth).plain(value))
     size = len(text.encode())
     if size > limit:
         raise InvalidPayload(what, "$", _too_large(f"{size}", limit))
@@ -126,9 +134,10 @@ class _Walk:
     Reads the storage of the built-in types, past whatever a subclass overrides.
     """
 
-    def __init__(self, what: str, limit: int) -> None:
+    def __init__(self, what: str, limit: int, depth: int) -> None:
         self.what = what
         self.limit = limit
+        self.depth = depth
         self.size = 0  # bytes that the text has at least: stops a huge value early
         self.path: list[str | int] = []
         self.entered: set[int] = set()  # ids of the containers around the current place
@@ -203,8 +212,8 @@ class _Walk:
     def enter(self, container: object) -> None:
         if id(container) in self.entered:
             self.refuse("it contains itself (a circular reference)")
-        if len(self.entered) == MAX_DEPTH:
-            self.refuse(f"it is nested more than {MAX_DEPTH} levels deep")
+        if len(self.entered) == self.depth:
+            self.refuse(f"it is nested more than {self.depth} levels deep")
         self.entered.add(id(container))
 
     def spend(self, size: int) -> None:
@@ -280,12 +289,12 @@ def plain_error(message: str, *, name: str | None = None, **extra: object) -> st
 
 
 def encode_error(error: dict[str, Any]) -> str:
-    """Encode an error object once more; errors are bounded already, whatever the payload limit.
+    """Encode an error object once more; errors are bounded already, whatever the payload's limits.
 
     Raises:
         InvalidPayload: a value is not JSON.
     """
-    return _canonical(error, "error", sys.maxsize)
+    return _canonical(error, "error", sys.maxsize, depth=sys.maxsize)
 
 
 def clean_text(text: str, limit: int) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -20,7 +20,13 @@ from typing import (
 from asgiref.sync import sync_to_async
 
 from django_openworkflow import conf, instrumentation
-from django_openworkflow.arguments import InputForm, check_function, check_hook
+from django_openworkflow.arguments import (
+    InputForm,
+    check_function,
+    check_hook,
+    is_coroutine_function,
+    name_of,
+)
 from django_openworkflow.durations import to_moment
 from django_openworkflow.exceptions import InvalidInput
 from django_openworkflow.handles import RunHandle
@@ -85,7 +91,7 @@ class Workflow(Generic[P, R_co]):
     @property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function, executed on the worker's event loop."""
-        return inspect.iscoroutinefunction(self.fn)
+        return is_coroutine_function(self.fn)
 
     # --- start ----------------------------------------------------------------------------------
 
@@ -121,7 +127,7 @@ class Workflow(Generic[P, R_co]):
         """Return a copy whose step, as a child run, has this name."""
         return replace(self, options=replace(self.options, step_name=step_name))
 
-    def start(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R_co]:
+    def start(self, /, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R_co]:
         """Insert a pending run inside the caller's transaction and return its handle.
 
         A rollback undoes it; no worker sees it before the commit. Raises ``InvalidInput`` for
@@ -129,9 +135,10 @@ class Workflow(Generic[P, R_co]):
         """
         return self._insert(self.new_run(args, kwargs))
 
-    async def astart(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R_co]:
+    async def astart(self, /, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R_co]:
         """See ``start``."""
-        return await sync_to_async(self.start)(*args, **kwargs)
+        # Not passed on by the wrapper, which has a ``self`` of its own.
+        return await sync_to_async(partial(self.start, *args, **kwargs))()
 
     def start_many(self, inputs: Iterable[Mapping[str, Any]]) -> list[RunHandle[R_co]]:
         """Start one run for each mapping of keyword arguments: all or, on an error, none."""
@@ -282,12 +289,12 @@ def _define(fn: Callable[..., Any], name: str | None, **options: Any) -> Workflo
 
 
 def _definition(fn: Callable[..., Any], name: str | None, **options: Any) -> Workflow[Any, Any]:
-    chosen = fn.__name__.replace("_", "-") if name is None else name
+    chosen = name_of(fn) if name is None else name
     options["retry_policy"] = checked_policy(options.get("retry_policy"))
     definition: Workflow[Any, Any] = Workflow(fn=fn, name=chosen, **options)
     names = {"name": chosen, "version": definition.version, "queue": definition.queue}
     for what, text in names.items():
-        if text is not None and not is_printable(text):
+        if not is_printable(text) and (what != "version" or text is not None):
             raise InvalidInput(name_problem(f"A workflow's {what}", text))
     check_function(fn, chosen)
     check_hook(definition.on_cancel, fn, chosen)

@@ -38,6 +38,7 @@ def test_every_wrong_key_and_value_is_named_at_once(settings: Settings) -> None:
     assert {message.id for message in found} == {"django_openworkflow.E001"}
     assert all(message.is_serious() for message in found)
     assert "CONCURRENCY, LEASE_SECONDS" in (found[0].hint or "")
+    assert found[1].hint == "Without the key it is 30."
 
 
 def test_the_check_command_fails_with_the_sentence(settings: Settings) -> None:
@@ -63,7 +64,7 @@ def test_a_package_that_takes_over_toolbars_is_named(
         assert [message.id for message in ours()] == expected
 
 
-@pytest.mark.parametrize("given", ["shop", ["CONCURRENCY"], {1: 2}], ids=repr)
+@pytest.mark.parametrize("given", ["shop", ["CONCURRENCY"], {1: 2}, [], "", 0, False], ids=repr)
 def test_a_setting_of_the_wrong_shape_is_a_message_and_no_traceback(
     settings: Settings, given: Any
 ) -> None:

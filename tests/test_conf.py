@@ -118,7 +118,9 @@ def test_an_unknown_key_is_named_and_refused(settings: Settings, key: Any) -> No
         conf.get_settings()
 
 
-@pytest.mark.parametrize("given", [["CONCURRENCY"], "CONCURRENCY", 7, object], ids=repr)
+@pytest.mark.parametrize(
+    "given", [["CONCURRENCY"], "CONCURRENCY", 7, object, [], "", 0, False], ids=repr
+)
 def test_a_setting_that_is_no_dictionary_is_refused(settings: Settings, given: Any) -> None:
     settings.OPENWORKFLOW = given
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 from django.db import DEFAULT_DB_ALIAS
 
+from django_openworkflow.arguments import is_coroutine_function
 from django_openworkflow.cleanups import UNDO_PREFIX
 from django_openworkflow.engine.async_pass import AsyncPass
 from django_openworkflow.engine.async_steps import AsyncStep
 from django_openworkflow.engine.control import ControlFlow, Suspend
-from django_openworkflow.engine.driving import is_coroutine_function
 from django_openworkflow.engine.execution import Execution
 from django_openworkflow.engine.history import History
 from django_openworkflow.engine.steps import Step

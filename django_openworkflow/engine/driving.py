@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
+from django_openworkflow.arguments import is_coroutine_function
 from django_openworkflow.engine.connections import current_connections
 from django_openworkflow.engine.control import Suspend
 from django_openworkflow.engine.effects import CallBody, CallTransaction, Post, Submit, WaitUntil
@@ -19,7 +20,7 @@ from django_openworkflow.store.operations import Receipt, StorageInterrupted, Ve
 from django_openworkflow.transactions import is_deadlock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Iterator
 
     from django_openworkflow.engine.async_pass import AsyncPass
     from django_openworkflow.engine.effects import Effect, StepProgram
@@ -144,13 +145,6 @@ async def _to_its_end(threaded: Awaitable[Any]) -> Any:
 def _call_sync_body(effect: CallBody) -> Any:
     with inside_body(effect.step_name):
         return effect.fn()
-
-
-def is_coroutine_function(fn: Callable[..., Any]) -> bool:
-    """Whether calling this returns a coroutine; looks through ``functools.partial``."""
-    while hasattr(fn, "func"):
-        fn = fn.func
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
 
 
 # --- bodies ---------------------------------------------------------------------------------------

@@ -12,9 +12,16 @@ from django_openworkflow.exceptions import InvalidInput, StepFailed
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.names import is_printable, name_problem
 from django_openworkflow.schemas import SignalPayload, check_signal
-from django_openworkflow.serialization import decode, encode, encode_error, plain_error
+from django_openworkflow.serialization import (
+    decode,
+    encode,
+    encode_error,
+    encode_stored,
+    plain_error,
+)
 from django_openworkflow.states import SUCCESSFUL, TERMINAL, RunStatus, StepKind
 from django_openworkflow.store import operations as ops
+from django_openworkflow.workflows import Workflow
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -22,7 +29,6 @@ if TYPE_CHECKING:
     from django_openworkflow.engine.effects import StepProgram
     from django_openworkflow.engine.execution import Execution
     from django_openworkflow.store.operations import Attempt
-    from django_openworkflow.workflows import Workflow
 
 
 # --- sleep ----------------------------------------------------------------------------------------
@@ -120,10 +126,8 @@ def _resume_signal_wait(execution: Execution, pending: Attempt, schema: Any) -> 
         failure = ops.StepFailed(lease=lease, attempt_id=pending.id, error=text)
         yield Submit(operations=(failure,))
         raise StepFailed(pending.step_name, 1, decode(text)) from error
-    done = ops.StepCompleted(
-        lease=lease, attempt_id=pending.id, output=encode(output, what="signal")
-    )
-    yield Post(operation=done)
+    stored = encode_stored(output)  # the sender's limits were kept when it was sent
+    yield Post(operation=ops.StepCompleted(lease=lease, attempt_id=pending.id, output=stored))
     return payload
 
 
@@ -178,10 +182,11 @@ def check_address(signal: object) -> None:
 # --- child runs -----------------------------------------------------------------------------------
 
 
-def run_child(
-    execution: Execution, workflow: Workflow[Any, Any], args: Any, kwargs: Any
-) -> StepProgram:
+def run_child(execution: Execution, workflow: object, args: Any, kwargs: Any) -> StepProgram:
     """Start a child run and wait for it. Source: the original's ``execution.ts``, runWorkflow."""
+    if not isinstance(workflow, Workflow):
+        message = f"run_workflow() takes a workflow, not {workflow!r}"
+        raise InvalidInput(message)
     child = workflow.new_run(args, kwargs)
     key = execution.enter(workflow.options.step_name or workflow.name)
     return _run_child(execution, key, child, workflow.options.timeout)
@@ -239,7 +244,7 @@ def _resume_child(execution: Execution, pending: Attempt) -> StepProgram:
     if error is not None:
         yield Submit(operations=(ops.StepFailed(lease=lease, attempt_id=pending.id, error=error),))
         raise StepFailed(pending.step_name, 1, decode(error))
-    output = encode(child.output, what="output of the child run") if child else None
+    output = encode_stored(child.output) if child else None
     done = ops.StepCompleted(lease=lease, attempt_id=pending.id, output=output)
     yield Post(operation=done)
     return decode(output)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django_openworkflow import instrumentation
-from django_openworkflow.engine.driving import is_coroutine_function
+from django_openworkflow.arguments import is_coroutine_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable

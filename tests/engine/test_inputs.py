@@ -38,6 +38,14 @@ def keyword(step: Step, *, a: Any, b: Any = 2) -> list[Any]:
     return [a, b]
 
 
+def one_keyword(step: Step, *, a: Any) -> list[Any]:
+    return [a]
+
+
+def one_keyword_and_others(step: Step, *, a: Any = 1, **rest: Any) -> list[Any]:
+    return [a, rest]
+
+
 def collecting(step: Step, a: Any = 1, **rest: Any) -> list[Any]:
     return [a, rest]
 
@@ -64,6 +72,12 @@ def nothing(step: Step) -> list[Any]:
         (positional, {}, [1, 2, 3]),
         (keyword, {"a": 1}, [1, 2]),
         (keyword, {"a": 1, "b": None}, [1, None]),
+        (one_keyword, [1], [[1]]),
+        (one_keyword, 0, [0]),
+        (one_keyword, {"a": 1}, [1]),
+        (one_keyword_and_others, "text", ["text", {}]),
+        (one_keyword_and_others, None, [1, {}]),
+        (one_keyword_and_others, {"x": 6}, [1, {"x": 6}]),
         (collecting, {"a": 5, "x": 6, "y": [7]}, [5, {"x": 6, "y": [7]}]),
         (collecting, {"x": 6}, [1, {"x": 6}]),
         (collecting, {"rest": 6}, [1, {"rest": 6}]),
@@ -85,6 +99,9 @@ def test_an_input_becomes_the_arguments_it_names(
         (plain, {"a": 1, "typo": 2}, "got an unexpected keyword argument 'typo'"),
         (keyword, [1], "too many positional arguments"),
         (keyword, None, "missing a required"),
+        (one_keyword, None, "missing a required argument: 'a'"),
+        (one_keyword, {"b": 1}, "missing a required argument: 'a'"),
+        (lambda step, **rest: None, 7, "too many positional arguments"),
         (nothing, {"a": 1}, "got an unexpected keyword argument 'a'"),
         (nothing, 0, "too many positional arguments"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth.models import Group
 
 from django_openworkflow import AsyncStep, RetryPolicy, workflow
+from django_openworkflow.models import WorkflowRun
 from django_openworkflow.testing import run_until_idle
 from tests.engine.passes import attempts_of, noting, step_names, tick
 
@@ -54,6 +55,27 @@ def test_a_body_may_be_sync_or_async(body: Callable[[int], Any]) -> None:
     assert run_until_idle() == 1
     assert handle.result(timeout=0) == 42
     assert [(row.step_name, row.output) for row in attempts_of(handle)] == [("double", 42)]
+
+
+class AsyncDoubling:
+    """A workflow's function, and what is called after a cancel, as objects."""
+
+    async def __call__(self, step: AsyncStep, value: int) -> Any:
+        return await step.run("double", async_double, value)
+
+
+@pytest.mark.parametrize("fn", [AsyncDoubling(), partial(AsyncDoubling())], ids=["object", "both"])
+def test_an_object_whose_call_is_async_is_an_async_workflow(fn: Any) -> None:
+    doubling: Any = workflow("doubling", on_cancel=fn)(fn)
+    handle = doubling.start(21)
+    canceled = doubling.start(4)
+    canceled.cancel()
+    run_until_idle()
+
+    assert doubling.is_async
+    assert handle.result(timeout=0) == 42
+    cleanup = WorkflowRun.objects.get(cleanup_of=canceled.id)
+    assert (cleanup.status, cleanup.error) == ("completed", None)
 
 
 def test_a_sync_body_may_use_the_sync_orm() -> None:

@@ -22,6 +22,10 @@ from tests.vocabulary.test_signals import due_at
 pytestmark = pytest.mark.django_db
 
 
+def order_report(step: Step, order_id: int) -> None:
+    """Be a workflow's function without being a workflow."""
+
+
 @pytest.fixture
 def report() -> Workflow[[int], dict[str, int]]:
     """A child that takes an hour."""
@@ -48,6 +52,20 @@ def start_parent(child: Workflow[[int], dict[str, int]]) -> RunHandle[Any]:
     handle = parent.start()
     run_until_idle()
     return handle
+
+
+@pytest.mark.parametrize("child", ["report", order_report, None], ids=["text", "function", "none"])
+def test_what_is_no_workflow_is_refused_with_clear_words(child: Any) -> None:
+    @workflow("parent")
+    def parent(step: Step) -> None:
+        step.run_workflow(child)
+
+    handle = parent.start()
+    run_until_idle()
+
+    assert handle.run.error["name"] == "InvalidInput"
+    assert handle.run.error["message"] == f"run_workflow() takes a workflow, not {child!r}"
+    assert attempts_of(handle) == []
 
 
 # --- the rows -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -93,6 +94,26 @@ def test_names_that_no_log_could_show_are_refused(option: str, text: Any) -> Non
         workflow(name, **given)(order)
 
     assert not registry.versions("named")
+
+
+def test_a_workflow_has_a_queue() -> None:
+    queue: Any = None
+    with pytest.raises(InvalidInput, match=r"^A workflow's queue must be printable text .* None$"):
+        workflow("named", queue=queue)(order)
+
+    assert not registry.versions("named")
+
+
+def test_what_has_no_name_of_its_own_must_be_given_one() -> None:
+    class Ordering:
+        def __call__(self, step: Step) -> None: ...
+
+    for nameless in (Ordering(), partial(order, express=True)):
+        for define in (workflow, workflow()):
+            with pytest.raises(InvalidInput, match=r"has no name of its own: give the workflow on"):
+                define(nameless)
+
+    assert workflow("ordering")(Ordering()).name == "ordering"
 
 
 @pytest.mark.parametrize("option", ["name", "queue"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 
 from django_openworkflow import Step, Workflow, clock, workflow
 from django_openworkflow.exceptions import InvalidInput, InvalidPayload
@@ -63,6 +65,20 @@ def test_wrong_arguments_are_refused_before_anything_is_written(
     assert str(caught.value).startswith('Workflow "process-order" was started with wrong arguments')
     assert words in str(caught.value)
     assert not WorkflowRun.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_argument_may_be_named_self() -> None:
+    @workflow("myself")
+    def myself(step: Step, self: int) -> None: ...
+
+    handles = [
+        myself.start(self=5),
+        async_to_sync(partial(myself.astart, self=5))(),
+        *myself.start_many([{"self": 5}]),
+        myself.start_input({"self": 5}),
+    ]
+    assert [handle.run.input for handle in handles] == [{"self": 5}] * 4
 
 
 @pytest.mark.django_db
