@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.browser.pages import DESKTOP, Look
-from tests.factories import StepAttemptFactory
+from django_openworkflow.models import WorkflowRun
+from tests.browser.pages import DESKTOP, Look, url
+from tests.factories import StepAttemptFactory, WorkflowRunFactory
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 PHONE: Final = Look(width=375, height=800)
 ADMIN: Final = "/admin/django_openworkflow"
+
+
+def a_run(**columns: Any) -> Any:
+    """Make a row."""
+    return WorkflowRunFactory.create(**columns)
 
 
 def style_of(place: Locator, name: str) -> str:
@@ -60,3 +66,56 @@ def test_all_about_an_attempt_can_be_read_to_the_end_of_its_lines(look: Look, en
     assert not scrolls(output)  # it is wrapped
     assert style_of(output.locator(".ow-text"), "color") != style_of(output, "color")
     assert visitor.overflow() == 0
+
+
+# --- long words -----------------------------------------------------------------------------------
+
+
+def long_addresses() -> dict[str, str]:
+    """Make runs whose texts have no place to break, and return the pages that show them."""
+    names = {"workflow_name": "w" * 500, "version": "v" * 300}
+    running, ended = a_run(running=True, **names), a_run(canceled=True, **names)
+    plain = a_run(canceled=True)
+    reason = {"cancel_reason": "https://example.com/" + "r" * 100, "cancel_actor": "a" * 100}
+    WorkflowRun.objects.filter(pk__in=[ended.pk, plain.pk]).update(**reason)
+    return {
+        "run": url("change", running.pk),
+        "canceled run": url("change", ended.pk),
+        "cancel": url("cancel_run", running.pk),
+        "retry": url("retry_run", ended.pk),
+        "not possible": url("cancel_run", ended.pk),
+        "overview": url("overview"),
+    }
+
+
+@pytest.mark.parametrize("look", [DESKTOP, PHONE], ids=str)
+def test_long_words_are_broken(look: Look, enter: Enter) -> None:
+    visitor = enter(look)
+    wide = {}
+    for name, address in long_addresses().items():
+        visitor.visit(address)
+        wide[name] = visitor.overflow()
+    assert {name: pixels for name, pixels in wide.items() if pixels} == {}
+
+
+def test_many_long_words_are_broken(enter: Enter) -> None:
+    long_addresses()
+    visitor = enter(PHONE)
+    page = visitor.visit(url("changelist"))
+    page.locator("#action-toggle").check()
+    visitor.choose_action("Cancel selected workflow runs")
+    assert page.locator(".ow-chip").count() == 2
+    assert not any(scrolls(one) for one in page.locator(".ow-runs").all())
+    assert visitor.overflow() == 0
+
+
+def test_one_long_name_hides_nothing_of_the_list(enter: Enter) -> None:
+    a_run(running=True)
+    long_addresses()
+    visitor = enter(Look(width=1600))
+    page = visitor.visit(url("changelist"))
+    buttons = page.locator(".ow-row-button")
+    assert buttons.count() == 4
+    assert all(ends_inside(one, page.locator(".results")) for one in buttons.all())
+    short = page.locator(".field-workflow a").get_by_text("process-order").first
+    assert short.evaluate("one => one.getClientRects().length") == 1
