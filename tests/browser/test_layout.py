@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from django_openworkflow.models import WorkflowRun
+from testproject.office import gallery
 from tests.browser.pages import DESKTOP, Look, url
-from tests.factories import StepAttemptFactory, WorkflowRunFactory
+from tests.factories import StepAttemptFactory, WorkerProcessFactory, WorkflowRunFactory
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
+    from pytest_django import Settings
 
     from tests.browser.conftest import Enter
 
@@ -119,3 +121,32 @@ def test_one_long_name_hides_nothing_of_the_list(enter: Enter) -> None:
     assert all(ends_inside(one, page.locator(".results")) for one in buttons.all())
     short = page.locator(".field-workflow a").get_by_text("process-order").first
     assert short.evaluate("one => one.getClientRects().length") == 1
+
+
+# --- tables of the overview -----------------------------------------------------------------------
+
+# Whether a text takes more lines than it has words.
+_BROKEN: Final = """cell => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    const lines = new Set([...range.getClientRects()].map(one => Math.round(one.top)));
+    return lines.size > cell.textContent.trim().split(/[\\s-]+/).length;
+}"""
+
+
+@pytest.mark.parametrize("width", [320, 375, 1280])
+def test_the_overview_breaks_no_word(width: int, enter: Enter, settings: Settings) -> None:
+    settings.LANGUAGE_CODE = "de"
+    gallery.hang(runs=30)
+    WorkerProcessFactory.create(queues=["billing", "reports"])
+    visitor = enter(Look(width=width))
+    page = visitor.visit(url("overview"))
+    headers = page.locator(".ow-table thead th:not(:has(.ow-hidden)):visible")
+    names = page.locator(".ow-table tbody th a")
+    assert "Warteschlangen" in headers.all_inner_texts()
+    assert names.count() > 5
+    cells = [*headers.all(), *names.all()]
+    assert [cell.inner_text() for cell in cells if cell.evaluate(_BROKEN)] == []
+    assert visitor.overflow() == 0
+    if width > 1000:
+        assert not any(scrolls(card) for card in page.locator(".ow-card:has(table)").all())
