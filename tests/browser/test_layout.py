@@ -150,3 +150,24 @@ def test_the_overview_breaks_no_word(width: int, enter: Enter, settings: Setting
     assert visitor.overflow() == 0
     if width > 1000:
         assert not any(scrolls(card) for card in page.locator(".ow-card:has(table)").all())
+
+
+# --- what looks like a button or a card -----------------------------------------------------------
+
+
+def test_buttons_and_cards_are_not_underlined(enter: Enter) -> None:
+    """Django 6.1 underlines every link that is nothing else to it."""
+    run = a_run(running=True)
+    visitor = enter()
+    for address, kinds in {
+        url("changelist"): [".ow-row-button"],
+        url("change", run.pk): [".ow-button"],
+        url("cancel_run", run.pk): ["#ow-back"],
+        url("start_run"): ["#ow-back"],
+        url("overview"): [".ow-number-card", ".ow-row-button"],
+    }.items():
+        page = visitor.visit(address)
+        for kind in kinds:
+            links = page.locator(kind).all()
+            assert links, (address, kind)
+            assert {style_of(one, "textDecorationLine") for one in links} == {"none"}, kind
