@@ -134,16 +134,21 @@ _BROKEN: Final = """cell => {
 }"""
 
 
-@pytest.mark.parametrize("width", [320, 375, 1280])
-def test_the_overview_breaks_no_word(width: int, enter: Enter, settings: Settings) -> None:
-    settings.LANGUAGE_CODE = "de"
+@pytest.mark.parametrize(
+    ("language", "width"), [("de", 320), ("de", 375), ("de", 1280), ("en", 1280)]
+)
+def test_the_overview_breaks_no_word(
+    language: str, width: int, enter: Enter, settings: Settings
+) -> None:
+    settings.LANGUAGE_CODE = language
     gallery.hang(runs=30)
     WorkerProcessFactory.create(queues=["billing", "reports"])
     visitor = enter(Look(width=width))
     page = visitor.visit(url("overview"))
     headers = page.locator(".ow-table thead th:not(:has(.ow-hidden)):visible")
-    names = page.locator(".ow-table tbody th a")
-    assert "Warteschlangen" in headers.all_inner_texts()
+    names = page.locator(".ow-table tbody :is(th a, td:not(:has(code, a))):visible")
+    queues = {"de": "Warteschlangen", "en": "Queues"}[language]
+    assert queues in headers.all_inner_texts()
     assert names.count() > 5
     cells = [*headers.all(), *names.all()]
     assert [cell.inner_text() for cell in cells if cell.evaluate(_BROKEN)] == []
@@ -171,3 +176,48 @@ def test_buttons_and_cards_are_not_underlined(enter: Enter) -> None:
             links = page.locator(kind).all()
             assert links, (address, kind)
             assert {style_of(one, "textDecorationLine") for one in links} == {"none"}, kind
+
+
+# --- the dark, and scripts that run the other way -------------------------------------------------
+
+# The contrast of a border with what is behind it: the first opaque colour above.
+_CONTRAST: Final = """one => {
+    const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+    const light = colour => numbers(colour).slice(0, 3).map(value => value / 255)
+        .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+    let behind = one.parentElement;
+    const isClear = place => numbers(getComputedStyle(place).backgroundColor)[3] === 0;
+    while (isClear(behind)) behind = behind.parentElement;
+    const both = [getComputedStyle(one).borderTopColor, getComputedStyle(behind).backgroundColor];
+    const [low, high] = both.map(light).sort((left, right) => left - right);
+    return (high + 0.05) / (low + 0.05);
+}"""
+
+
+@pytest.mark.parametrize("look", [DESKTOP, Look(scheme="dark")], ids=str)
+def test_borders_are_seen_on_every_row(look: Look, enter: Enter) -> None:
+    for version in "12":
+        a_run(running=True, version=version)
+    visitor = enter(look)
+    for address, kinds in {
+        url("overview"): "#ow-registered :is(.ow-chip, .ow-row-button)",
+        url("changelist"): "#ow-results :is(.ow-chip, .ow-row-button)",
+    }.items():
+        found = visitor.visit(address).locator(kinds).all()
+        assert len(found) >= 4
+        assert min(one.evaluate(_CONTRAST) for one in found) >= 3
+
+
+def test_a_text_that_turns_the_direction_turns_only_itself(enter: Enter) -> None:
+    run = a_run(completed=True, output=["invoice\u202efdp", 7], input={"\u202ekey": True})
+    page = enter().see(run)
+    for place in ("#ow-output .ow-text", "#ow-input .ow-key"):
+        shown = page.locator(place)
+        after = """one => {
+            const range = document.createRange();
+            range.setStart(one.nextSibling, 0);
+            range.setEnd(one.nextSibling, 1);
+            return range.getBoundingClientRect().left - one.getBoundingClientRect().right;
+        }"""
+        assert abs(shown.evaluate(after)) < 1
