@@ -124,24 +124,41 @@ def _question(
     *,
     matches_filter: bool,
 ) -> TemplateResponse:
-    active, canceled = runs.active(), runs.canceled()
-    ended = runs.terminal().exclude(status=RunStatus.CANCELED)
+    groups = _groups(runs)
     context = {
         **modeladmin.page_context(request, _("Cancel workflow runs")),
         "subtitle": None,
         "media": modeladmin.media + form.media,
         "form": form,
-        "groups": [
-            _group(_("Will be canceled"), active, is_affected=True),
-            _group(_("Will be skipped: already finished"), ended),
-            _group(_("Will be skipped: already canceled"), canceled),
-        ],
+        "groups": groups,
+        "is_possible": groups[0]["count"] > 0,
         "posted": _posted_again(request, runs, matches_filter=matches_filter),
         "matches_filter": matches_filter,
-        "changelist_url": modeladmin.with_filters(request, modeladmin.url_of("changelist")),
+        "back_url": _url_back(modeladmin, request),
     }
     request.current_app = modeladmin.admin_site.name
     return TemplateResponse(request, modeladmin.templates(_TEMPLATE), context)
+
+
+def _url_back(modeladmin: Any, request: HttpRequest) -> str:
+    """Return where the action was chosen: on the page of a run, or else on the list."""
+    match = request.resolver_match
+    if match is not None and match.url_name == modeladmin.url_name("change"):
+        url = modeladmin.url_of("change", match.kwargs["object_id"])
+    else:
+        url = modeladmin.url_of("changelist")
+    return str(modeladmin.with_filters(request, url))
+
+
+def _groups(runs: WorkflowRunQuerySet) -> list[dict[str, Any]]:
+    """Return what will be canceled and what skipped; nothing is skipped where all has ended."""
+    ended = runs.terminal().exclude(status=RunStatus.CANCELED)
+    active = _group(_("Will be canceled"), runs.active(), is_affected=True)
+    if active["count"]:
+        titles = _("Will be skipped: already finished"), _("Will be skipped: already canceled")
+    else:
+        titles = _("Already finished"), _("Already canceled")
+    return [active, _group(titles[0], ended), _group(titles[1], runs.canceled())]
 
 
 def _group(title: Any, runs: WorkflowRunQuerySet, *, is_affected: bool = False) -> dict[str, Any]:

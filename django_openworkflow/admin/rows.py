@@ -5,7 +5,7 @@ A project that wants them in the index registers a subclass with ``show_in_index
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.utils.html import format_html
@@ -26,10 +26,18 @@ if TYPE_CHECKING:
     from django_openworkflow.models import StepAttempt, WorkerProcess
 
 
-class _PartOfRun(WorkflowModelAdmin):
-    """Rows that belong to a run. A user sees those of the runs that exist for this user."""
+class _Row(WorkflowModelAdmin):
+    """Rows that only links lead to; they look as the pages of runs do."""
 
     show_in_index = False
+
+    class Media:
+        css: ClassVar[dict[str, list[str]]] = {"all": ["django_openworkflow/admin.css"]}
+
+
+class _PartOfRun(_Row):
+    """Rows that belong to a run. A user sees those of the runs that exist for this user."""
+
     paginator = CappedPaginator
     ordering = ("-pk",)
     sortable_by = ()
@@ -82,13 +90,15 @@ class _PartOfRun(WorkflowModelAdmin):
         def field(row: Any) -> Any:
             if not rules.has_view_payload_permission(request, row.workflow_run):
                 return _("Hidden: it takes a permission to see it.")
+            kind = "json"
             if name == "error":
+                kind = "traceback"
                 failure = rules.shown_error(request, row, row.error)
                 shown: Any = failure and f"{failure.headline}\n{failure.traceback}"
             else:
                 shown = rules.shown_payload(request, row, getattr(row, name))
-            markup = '<pre class="ow-json" tabindex="0">{}</pre>'
-            return format_html(markup, shown) if shown else NOTHING
+            markup = '<pre class="ow-{}" tabindex="0">{}</pre>'
+            return format_html(markup, kind, shown) if shown else NOTHING
 
         field.__name__ = name
         field.short_description = self.opts.get_field(name).verbose_name  # type: ignore[attr-defined, union-attr]
@@ -153,10 +163,9 @@ class SignalDeliveryAdmin(_PartOfRun):
         return super().get_queryset(request).select_related("step_attempt")
 
 
-class WorkerProcessAdmin(WorkflowModelAdmin):
+class WorkerProcessAdmin(_Row):
     """The workers that are, or lately were, alive."""
 
-    show_in_index = False
     list_display = (
         "name",
         "host",

@@ -17,7 +17,7 @@ from django_openworkflow.admin import WorkflowRunAdmin
 from django_openworkflow.admin.actions import GuardedActionsAdmin
 from django_openworkflow.admin.rows import SignalDeliveryAdmin, StepAttemptAdmin, WorkerProcessAdmin
 from django_openworkflow.models import SignalDelivery, StepAttempt, WorkerProcess, WorkflowRun
-from tests.admin.addresses import on_run, url
+from tests.admin.addresses import bulk, on_run, url
 from tests.admin.places import pages, scene
 from tests.admin.rows import make_run
 
@@ -128,3 +128,16 @@ def test_the_index_and_other_models_are_left_alone(client_of: Any) -> None:
     for address in ("/admin/", "/admin/auth/user/", "/admin/auth/group/add/"):
         page = client.get(address).content.decode()
         assert "ow-" not in page.replace("row-", "").replace("show-", "").replace("low-", "")
+
+
+@pytest.mark.django_db
+def test_a_link_does_not_say_that_it_is_a_button(operator: Client) -> None:
+    """A button answers to the space bar, and a link does not."""
+    run, failed = make_run(running=True), make_run(failed=True)
+    answers = [operator.get(on_run(name, run)) for name in ("cancel_run", "send_signal")]
+    answers += [operator.get(on_run(name, failed)) for name in ("cancel_run", "retry_run")]
+    answers += [operator.get(url("start_run")), operator.post(url("changelist"), bulk(run))]
+    for answer in answers:
+        page = answer.content.decode()
+        assert 'id="ow-back"' in page
+        assert 'role="button"' not in page

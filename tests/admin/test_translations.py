@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from babel.messages import mofile, pofile
+from django.contrib import admin
 from django.utils import translation
 
-from tests.admin.addresses import bulk, messages_of, url
+from tests.admin.addresses import bulk, messages_of, on_run, url
 from tests.admin.places import pages, scene
 from tests.admin.rows import make_run
 from tests.docs.pages import ROOT
@@ -78,6 +80,35 @@ def test_pages_open_in_german(operator: Client, settings: Settings) -> None:
     page = operator.get(url("changelist")).content.decode()
     assert "Ausgewählte Workflow-Läufe abbrechen" in page
     assert "Übersicht" in page
+    translation.activate("en")
+
+
+def test_no_text_means_something_else_to_django(catalog: Catalog) -> None:
+    """The admin is installed before this app, so that its translations win."""
+    file = Path(admin.__file__).parent / "locale/de/LC_MESSAGES/django.mo"
+    with file.open("rb") as opened:
+        theirs = words_of(mofile.read_mo(opened))
+    shared = {source for source in words_of(catalog) if source in theirs}
+    assert shared  # such as "Home"
+    assert {source: theirs[source] for source in shared} == {
+        source: words_of(catalog)[source] for source in shared
+    }
+
+
+@pytest.mark.django_db
+def test_who_does_not_want_to_cancel_reads_so_in_german(
+    operator: Client, settings: Settings
+) -> None:
+    settings.LANGUAGE_CODE = "de"
+    run, failed = make_run(running=True), make_run(failed=True)
+    for answer, words in (
+        (operator.get(on_run("cancel_run", run)), "Nein, alles so lassen"),
+        (operator.post(url("changelist"), bulk(run)), "Nein, alle so lassen"),
+        (operator.get(on_run("retry_run", failed)), "Nein, zurück"),
+        (operator.get(on_run("send_signal", run)), "Nein, zurück"),
+    ):
+        [label] = re.findall(r'id="ow-back"[^>]*>(.*?)</a>', answer.content.decode())
+        assert label == words
     translation.activate("en")
 
 
