@@ -255,7 +255,15 @@ def workflow(
 ) -> Decorator: ...
 
 
-def workflow(name: Any = None, **options: Any) -> Any:
+def workflow(
+    name: Any = None,
+    *,
+    version: str | None = None,
+    schema: Any = None,
+    retry_policy: RetryPolicy | None = None,
+    queue: str = "default",
+    on_cancel: Callable[..., Any] | None = None,
+) -> Any:
     """Register a function as a workflow; bare, its name is the function's, with ``-`` for ``_``.
 
     ``retry_policy`` says how often the function itself may fail, by default once. ``schema`` checks
@@ -264,8 +272,15 @@ def workflow(name: Any = None, **options: Any) -> Any:
     canceled. Raises ``DuplicateWorkflow`` when the name and version are taken, ``InvalidInput`` for
     wrong options.
     """
+    options: dict[str, Any] = {
+        "version": version,
+        "schema": schema,
+        "retry_policy": retry_policy,
+        "queue": queue,
+        "on_cancel": on_cancel,
+    }
     if callable(name):
-        return _define(name, None)
+        return _define(name, None, **options)
     return lambda fn: _define(fn, name, **options)
 
 
