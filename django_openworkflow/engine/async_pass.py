@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from django_openworkflow.engine.control import Suspend
-from django_openworkflow.engine.reachability import refers_to
+from django_openworkflow.engine.reachability import is_near, primitive_of, refers_to
 
 if TYPE_CHECKING:
     from django_openworkflow.engine.execution import Execution
@@ -18,6 +18,9 @@ InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 # How often code that awaits something else than steps is looked at while a branch waits.
 _LOOK_SECONDS: Final = 0.02
+# How many rounds of the loop the end of a task may take to reach who waits for it: one for each
+# future between, of ``gather``, ``wait``, ``shield``; seldom more than three.
+_ROUNDS_TO_PASS_ON: Final = 10
 _current: Final[ContextVar[AsyncPass | None]] = ContextVar("openworkflow_pass", default=None)
 
 
@@ -27,6 +30,13 @@ class AsyncPass:
     The tasks that the workflow creates are known. One that awaits neither a suspended step nor
     other tasks of the pass awaits something of the outside world, which is let finish before the
     run gives up its worker.
+
+    Who waits in a lock, an event or a queue of asyncio waits for another task of the pass if one
+    that does not wait there as well has that object at hand: then it holds it, or could set it. If
+    none has, somebody else must: another run that shares it, a client's task, a thread, a timer.
+    What cannot be told apart is an object which tasks share, but only a thread or a timer sets: the
+    run parks then, and awaits it again when it goes on. The other way round it would keep its
+    worker for ever, and might keep what another run waits for.
     """
 
     def __init__(self, execution: Execution, in_thread: InThread) -> None:
@@ -34,6 +44,7 @@ class AsyncPass:
         self.in_thread = in_thread
         self._loop = asyncio.get_running_loop()
         self._busy = 0
+        self._beats = 0
         self._suspends: list[Suspend] = []
         self._suspended: set[asyncio.Future[Any]] = set()
         self._creators: dict[asyncio.Task[Any], asyncio.Task[Any] | None] = {}
@@ -85,12 +96,11 @@ class AsyncPass:
     async def _supervise(self, main: asyncio.Task[Any]) -> None:
         """Wait until the code has ended, or only waits are left: then stop the pass for later."""
         while not main.done():
-            may_park = bool(self._suspends) and self._busy == 0
-            if may_park and self._is_stuck():
+            if await self._stays_stuck():
                 if self.execution.stopped is None:
                     self.execution.stopped = Suspend.together(self._suspends)
                 return
-            await self._pulsed(main, timeout=_LOOK_SECONDS if may_park else None)
+            await self._pulsed(main, timeout=_LOOK_SECONDS if self._may_park() else None)
 
     async def _join(self, main: asyncio.Task[Any]) -> None:
         """Let steps in flight record how they end, then cancel what is left of the pass."""
@@ -113,6 +123,7 @@ class AsyncPass:
 
     def _beat(self) -> None:
         """Wake whoever supervises the pass; while every task is at work there is nothing to see."""
+        self._beats += 1
         if (self._suspends or self.is_closing) and not self._pulse.done():
             self._pulse.set_result(None)
 
@@ -139,15 +150,38 @@ class AsyncPass:
     def _alive(self) -> list[asyncio.Task[Any]]:
         return [task for task in self._creators if not task.done()]
 
+    def _may_park(self) -> bool:
+        return bool(self._suspends) and self._busy == 0
+
+    async def _stays_stuck(self) -> bool:
+        """Whether only waits are left, and nothing that has just ended is about to wake one."""
+        if not self._is_stuck():
+            return False
+        beats = self._beats
+        for _ in range(_ROUNDS_TO_PASS_ON):
+            await asyncio.sleep(0)
+            if self._beats != beats or any(map(_is_about_to_run, self._alive())):
+                return False
+        return self._is_stuck()
+
     def _is_stuck(self) -> bool:
+        if not self._may_park():
+            return False
         alive = self._alive()
-        return all(self._waits_for_us(task, alive) for task in alive)
+        if any(map(_is_about_to_run, alive)):
+            return False
+        inside: dict[asyncio.Task[Any], object] = {}
+        for task in alive:
+            if not self._waits_for_us(task, alive):
+                inside[task] = primitive_of(task)
+                if inside[task] is None:
+                    return False
+        primitives = {id(one): one for one in inside.values()}.values()
+        return all(_is_shared(primitive, alive, inside) for primitive in primitives)
 
     def _waits_for_us(self, task: asyncio.Task[Any], alive: list[asyncio.Task[Any]]) -> bool:
         """Whether a task waits for a suspended step, for a task of this pass, or for several."""
         awaited = getattr(task, "_fut_waiter", None)
-        if awaited is None:
-            return False  # it is about to run
         if awaited in self._suspended or awaited in self._creators:
             return True
         callbacks = [
@@ -158,6 +192,19 @@ class AsyncPass:
             if callback != self._forget
         ]
         return refers_to(callbacks, awaited)
+
+
+def _is_shared(
+    primitive: object, alive: list[asyncio.Task[Any]], inside: dict[asyncio.Task[Any], object]
+) -> bool:
+    """Whether a task that does not wait in this lock or queue has it at hand."""
+    waiting = [task for task, one in inside.items() if one is primitive]
+    return is_near(primitive, [task for task in alive if task not in waiting], waiting)
+
+
+def _is_about_to_run(task: asyncio.Task[Any]) -> bool:
+    awaited = getattr(task, "_fut_waiter", None)
+    return awaited is None or awaited.done()
 
 
 def install_task_factory(loop: asyncio.AbstractEventLoop) -> None:

@@ -56,7 +56,9 @@ class WorkflowCommand(BaseCommand):
             return super().execute(*args, **options)
         except OpenWorkflowError as error:
             raise CommandError(one_line(str(error))) from error
-        except (Error, ImproperlyConfigured) as error:
+        except ImproperlyConfigured as error:
+            raise CommandError(flatten(str(error))) from error
+        except Error as error:
             using = conf.get_settings().DATABASE
             raise CommandError(database_problem(error, using)) from error
 
@@ -79,12 +81,9 @@ def check_terminal() -> None:
 
 def database_problem(error: Exception, using: str) -> str:
     """Say in one sentence why a database cannot be used, and what to do if that is known."""
-    words = flatten(str(error))
-    if isinstance(error, ImproperlyConfigured):
-        return words
     if _lacks_tables(using):
         return f'The database "{using}" has no workflow tables: run "manage.py migrate" first.'
-    return f'The database "{using}" cannot be used: {words}'
+    return f'The database "{using}" cannot be used: {flatten(str(error))}'
 
 
 def _lacks_tables(using: str) -> bool:

@@ -55,12 +55,18 @@ class Supervisor:
     def stop(self) -> None:
         """Pass a stop on: the first drains the processes, the second ends them at once.
 
-        May be called from a signal handler, in the thread that is in ``run``.
+        The second kills: a second SIGTERM is lost where the first has not been heard yet, and
+        nothing is heard while a body keeps the interpreter to itself. May be called from a signal
+        handler, in the thread that is in ``run``.
         """
         with self._mutex:
+            is_second = self._stopping.is_set()
             self._stopping.set()
             for process in self._processes.values():
-                process.terminate()
+                if is_second:
+                    process.kill()
+                else:
+                    process.terminate()
 
     def _keep(self, index: int) -> None:
         pause = _FIRST_PAUSE_SECONDS

@@ -29,6 +29,12 @@ def step_names(handle: RunHandle[Any]) -> list[str]:
     return [attempt.step_name for attempt in attempts_of(handle)]
 
 
+def is_parked(handle: RunHandle[Any]) -> bool:
+    """Whether a run waits without a worker."""
+    run = handle.run
+    return run.worker_id is None and run.status in ("pending", "running")
+
+
 def database_now() -> datetime:
     """Return the time as the engine has it."""
     return clock.read("default")

@@ -100,15 +100,8 @@ def test_a_process_that_ends_badly_is_started_again_until_it_ends_well(tmp_path:
 
 def test_a_stop_during_the_pause_after_a_crash_starts_nothing_more(tmp_path: Path) -> None:
     code = f"import pathlib, os; pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch(); 1 / 0"
-    program = (
-        "import sys\n"
-        "from django_openworkflow.worker.supervisor import Supervisor, signals_handled\n"
-        f"one = Supervisor(1, [sys.executable, '-c', {code!r}])\n"
-        "with signals_handled(lambda _: one.stop(), lambda _: one.stop(), for_good=True):\n"
-        "    sys.exit(one.run())\n"
-    )
     supervisor = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-c", program], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", supervising(code)], stderr=subprocess.DEVNULL
     )
     wait_until(lambda: any(tmp_path.iterdir()), "the first start")
     supervisor.terminate()
@@ -116,6 +109,35 @@ def test_a_stop_during_the_pause_after_a_crash_starts_nothing_more(tmp_path: Pat
     count = len(list(tmp_path.iterdir()))
 
     assert 1 <= count < 5
+
+
+def test_a_further_signal_ends_a_process_that_hears_none(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, signal\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        f"pathlib.Path({str(tmp_path)!r}, 'begun').touch()\n"
+        "signal.pause()\n"
+    )
+    supervisor = subprocess.Popen([sys.executable, "-c", supervising(code)])  # noqa: S603 - our own
+    wait_until(lambda: any(tmp_path.iterdir()), "the start")
+
+    def has_ended() -> bool:
+        supervisor.terminate()
+        return supervisor.poll() is not None
+
+    wait_until(has_ended, "the end of both")
+    assert supervisor.returncode in {1, -signal.SIGTERM}  # the last one may come when all is over
+
+
+def supervising(code: str) -> str:
+    """Return a program that watches over a process with this code, and passes signals on."""
+    return (
+        "import sys\n"
+        "from django_openworkflow.worker.supervisor import Supervisor, signals_handled\n"
+        f"one = Supervisor(1, [sys.executable, '-c', {code!r}])\n"
+        "with signals_handled(lambda _: one.stop(), lambda _: one.stop(), for_good=True):\n"
+        "    sys.exit(one.run())\n"
+    )
 
 
 def test_reloading_is_for_one_process() -> None:
