@@ -42,7 +42,7 @@ class Supervisor:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._codes: list[int] = []
         self._stopping = threading.Event()
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()  # a signal may come while another is being passed on
 
     def run(self) -> int:
         """Start the processes and wait until all are gone; return 0, or 1 if one ended badly."""
