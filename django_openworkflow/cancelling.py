@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
+from django.utils.functional import Promise
 
 from django_openworkflow import clock
 from django_openworkflow.exceptions import InvalidInput
@@ -146,6 +147,8 @@ class CancelNote:
     source: str
 
     def __post_init__(self) -> None:
+        if isinstance(self.reason, Promise):  # of gettext_lazy: in whose language, if not now?
+            object.__setattr__(self, "reason", str(self.reason))
         for what, text in (("reason", self.reason), ("actor", self.actor_text)):
             if not _is_storable(text):
                 message = f"The {what} of a cancel must be text that a database can store: {text!r}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.template import Context, Template
+from django.utils.translation import gettext_lazy, override
 
 from django_openworkflow.exceptions import (
     InvalidInput,
@@ -73,6 +74,14 @@ class TestTheManager:
         with pytest.raises(TypeError):
             manager.all().cancel_active("reason", None, False, "admin")  # noqa: FBT003
         assert row(run)["status"] == "running"
+
+
+class TestNotes:
+    def test_a_reason_may_be_translated_late(self) -> None:
+        run, reason = make("running"), cast("str", gettext_lazy("Cancel workflow run"))
+        with override("de"):
+            assert run.cancel(reason).cancel_reason == "Workflow-Lauf abbrechen"
+        assert row(run)["cancel_reason"] == "Workflow-Lauf abbrechen"
 
 
 class TestBadNotes:
