@@ -243,4 +243,28 @@ MUTANTS: Final = (
         new="        is_still = True\n",
         tests=("tests/worker/test_ledger.py",),
     ),
+    Mutant(
+        name="one-database",
+        rule="a transaction step is one with the database of its run",
+        file="engine/driving.py",
+        old="    using = execution.using",
+        new="    from django_openworkflow import conf\n    using = conf.get_settings().DATABASE",
+        tests=("tests/worker/test_databases.py",),
+    ),
+    Mutant(
+        name="on-its-way",
+        rule="a pass does not park while the end of a step is on its way to a branch",
+        file="engine/async_pass.py",
+        old="_ROUNDS_TO_PASS_ON: Final = 10",
+        new="_ROUNDS_TO_PASS_ON: Final = 0",
+        tests=("tests/vocabulary/test_async_firsts.py",),
+    ),
+    Mutant(
+        name="second-signal",
+        rule="the second signal of a supervisor kills",
+        file="worker/supervisor.py",
+        old="                if is_second:",
+        new="                if False:",
+        tests=("tests/worker/test_supervisor.py",),
+    ),
 )
