@@ -70,7 +70,7 @@ def claimed(plan: dict[str, Any]) -> float:
 @pytest.mark.parametrize("statistics", [name for name in STATISTICS if name != "size only"])
 def test_a_claim_from_a_backlog_reads_an_index_in_its_order(statistics: str) -> None:
     version: int = getattr(connection, "pg_version", 0)
-    if statistics == "none" and version >= POSTGRESQL_18:
+    if statistics in ("none", "of an empty table") and version >= POSTGRESQL_18:
         pytest.skip("without any statistics PostgreSQL 18 may start from the other table")
     prepare(statistics)
     executed = Executed(CLAIM, explain(CLAIM))
