@@ -14,8 +14,10 @@ from django.core.management.base import CommandError
 
 from django_openworkflow import Step, workflow
 from django_openworkflow.management.metrics import Address, address, metrics_served
+from django_openworkflow.models import WorkerProcess
 from tests.contrib.samples import parse, value
 from tests.management.conftest import make
+from tests.worker.workers import wait_until
 
 if TYPE_CHECKING:
     from tests.management.conftest import Invoke
@@ -63,7 +65,12 @@ def test_a_worker_answers_while_it_works_and_no_longer(invoke: Invoke) -> None:
     @workflow("curious")
     def curious(step: Step) -> None:
         step.run("warm up", lambda: None)
-        step.run("look", lambda: seen.append(scrape(port)))
+        step.run("look", look)
+
+    def look() -> None:
+        # A worker may claim before it has left its row.
+        wait_until(WorkerProcess.objects.exists, "the row of the worker")
+        seen.append(scrape(port))
 
     make(workflow_name="curious", input={})
     done = invoke("runworker", "--until-idle", "--metrics-port", f"127.0.0.1:{port}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +10,17 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return the folder of a running cluster, which lines may hurt but not stop."""
+def cluster() -> Iterator[Path]:
+    """Return the folder of a running cluster, which lines may hurt but not stop.
+
+    It may belong to another user, from whom every start of pytest locks the folders of pytest.
+    """
     from benchmarks.reliability.cluster import Cluster
 
-    folder = tmp_path_factory.mktemp("cluster")
-    running = Cluster(folder)
-    running.start()
-    yield folder
-    running.stop()
+    with tempfile.TemporaryDirectory(prefix="scorecard-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        running = Cluster(folder)
+        running.start()
+        yield folder
+        running.stop()
