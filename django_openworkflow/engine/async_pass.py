@@ -45,6 +45,8 @@ class AsyncPass:
         self._loop = asyncio.get_running_loop()
         self._busy = 0
         self._beats = 0
+        self._judged: list[tuple[asyncio.Task[Any], object]] = []
+        self._are_waits = True
         self._suspends: list[Suspend] = []
         self._suspended: set[asyncio.Future[Any]] = set()
         self._creators: dict[asyncio.Task[Any], asyncio.Task[Any] | None] = {}
@@ -170,6 +172,12 @@ class AsyncPass:
         alive = self._alive()
         if any(map(_is_about_to_run, alive)):
             return False
+        awaited = [(task, getattr(task, "_fut_waiter", None)) for task in alive]
+        if awaited != self._judged:  # or else nobody has moved since the last look
+            self._judged, self._are_waits = awaited, self._are_only_waits(alive)
+        return self._are_waits
+
+    def _are_only_waits(self, alive: list[asyncio.Task[Any]]) -> bool:
         inside: dict[asyncio.Task[Any], object] = {}
         for task in alive:
             if not self._waits_for_us(task, alive):

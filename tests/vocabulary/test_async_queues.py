@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from django_openworkflow import AsyncStep, workflow
+from django_openworkflow.engine import async_pass
+from django_openworkflow.engine.reachability import primitive_of
 from django_openworkflow.testing import run_until_idle
 from tests.engine.passes import attempts_of, is_parked, noting, tick
 
@@ -189,3 +191,31 @@ def test_an_event_that_no_other_branch_could_set_is_waited_for(
     run_until_idle()
 
     assert (is_parked(handle), calls) == (True, ["after"])
+
+
+def test_a_long_wait_is_not_looked_into_again_while_nobody_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All runs of a worker share one loop: a look into objects costs a millisecond or two."""
+    looks: list[object] = []
+
+    def look(task: asyncio.Task[Any]) -> object | None:
+        looks.append(task)
+        return primitive_of(task)
+
+    monkeypatch.setattr(async_pass, "primitive_of", look)
+
+    @workflow("patient")
+    async def patient(step: AsyncStep) -> None:
+        async def branch() -> None:
+            event = asyncio.Event()
+            asyncio.get_running_loop().call_later(3 * SOON, event.set)
+            await event.wait()
+
+        await asyncio.gather(step.sleep("pause", "1h"), branch())
+
+    handle = patient.start()
+    run_until_idle()
+
+    assert is_parked(handle)
+    assert 1 <= len(looks) <= 3
