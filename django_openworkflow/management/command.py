@@ -59,8 +59,8 @@ class WorkflowCommand(BaseCommand):
         except ImproperlyConfigured as error:
             raise CommandError(flatten(str(error))) from error
         except Error as error:
-            using = conf.get_settings().DATABASE
-            raise CommandError(database_problem(error, using)) from error
+            using = options.get("database") or conf.get_settings().DATABASE
+            raise CommandError(_database_problem(error, using)) from error
 
     def confirm(self, question: str, refusal: str) -> None:
         """Ask on standard error, for standard output is for the result; raise unless yes."""
@@ -79,8 +79,7 @@ def check_terminal() -> None:
         raise CommandError(message)
 
 
-def database_problem(error: Exception, using: str) -> str:
-    """Say in one sentence why a database cannot be used, and what to do if that is known."""
+def _database_problem(error: Exception, using: str) -> str:
     if _lacks_tables(using):
         return f'The database "{using}" has no workflow tables: run "manage.py migrate" first.'
     return f'The database "{using}" cannot be used: {flatten(str(error))}'

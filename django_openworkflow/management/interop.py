@@ -150,10 +150,10 @@ SELECT namespace.nspname
   JOIN pg_namespace AS namespace ON namespace.oid = relation.relnamespace
  WHERE relation.oid = to_regclass(%s)
 """
-# Tables where views should be: the original's own.
 # As PostgreSQL writes the kinds of relations: ordinary and partitioned tables; views.
 TABLE_KINDS: Final = ("r", "p")
 VIEW_KINDS: Final = ("v",)
+# Tables where views should be are the original's own.
 FIND_RELATIONS: Final = """
 SELECT relation.relname
   FROM pg_class AS relation

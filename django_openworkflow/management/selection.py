@@ -54,7 +54,7 @@ def add_selection(
         "--older-than", type=duration, metavar="1h", help="only runs created at least this long ago"
     )
     parser.add_argument(
-        "--all", action="store_true", help="no filter: every run that can be chosen"
+        "--all", action="store_true", help=f"no filter: {verb} every run that one can {verb}"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     parser.add_argument(

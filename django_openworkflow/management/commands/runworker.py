@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError, connections
+from django.db import connections
 from django.utils import autoreload
 
 from django_openworkflow.management.arguments import names, positive, seconds
-from django_openworkflow.management.command import WorkflowCommand, database_problem
+from django_openworkflow.management.command import WorkflowCommand
 from django_openworkflow.management.metrics import address, metrics_served
 from django_openworkflow.registry import registry
 from django_openworkflow.worker.processors import pin, spare_collector
@@ -215,9 +215,7 @@ def _pin(index: int) -> None:
 
 
 def _check_tables(using: str) -> None:
+    """Fail here, in one line, rather than in the worker's threads."""
     from django_openworkflow.models import WorkflowRun
 
-    try:
-        WorkflowRun.objects.using(using).first()
-    except DatabaseError as error:
-        raise CommandError(database_problem(error, using)) from error
+    WorkflowRun.objects.using(using).first()
