@@ -11,11 +11,14 @@ from django.db import DEFAULT_DB_ALIAS, connection
 from django.test import TransactionTestCase
 
 from django_openworkflow import instrumentation
+from django_openworkflow.registry import registry
 from django_openworkflow.store.factory import store_for
 from tests.browser.chromium import ADVICE
 from tests.tidying import empty_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from django_openworkflow.store.base import Store
 
 # A test that meets a database or a busy machine must not fail for being slow.
@@ -47,6 +50,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def store() -> Store:
     """The verbs of a worker, on the default database."""
     return store_for(DEFAULT_DB_ALIAS)
+
+
+@pytest.fixture(autouse=True)
+def _clean_slate() -> Iterator[None]:
+    """Forget the workflows that a test has defined; the plugin puts the clock back."""
+    with registry.isolated():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -48,7 +48,8 @@ class _RowFactory(DjangoModelFactory[_Row]):
         # whole factory, for each column, which took most of the time of a row.
         traits = cls._meta.parameters
         by_others = {name for each in traits.values() for name in getattr(each, "overrides", ())}
-        unnamed = dict.fromkeys(traits.keys() - by_others - {"parent"}, False)
+        own = {name for name, each in traits.items() if isinstance(each, factory.Trait)}
+        unnamed = dict.fromkeys(own - by_others, False)
         return super()._generate(strategy, {**unnamed, **params})
 
     @classmethod

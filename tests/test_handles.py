@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -23,18 +22,10 @@ from django_openworkflow.exceptions import (
     WorkflowFailed,
 )
 from django_openworkflow.models import WorkflowRun
-from django_openworkflow.registry import registry
-from django_openworkflow.testing import reset_clock, run_until_idle
+from django_openworkflow.testing import run_until_idle
 from tests.factories import WorkflowRunFactory
 
 NOBODY = UUID(int=7)
-
-
-@pytest.fixture(autouse=True)
-def _clean_slate() -> Iterator[None]:
-    with registry.isolated():
-        yield
-    reset_clock()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,7 +15,6 @@ from django.db import connection
 
 from django_openworkflow import AsyncStep, Step, clock, workflow
 from django_openworkflow.exceptions import ResultTimeout, WorkflowFailed
-from django_openworkflow.registry import registry
 
 if TYPE_CHECKING:
     from django_openworkflow.testing import WorkflowWorker
@@ -52,12 +50,6 @@ def test_the_clock_is_as_it_was(db):
 def test_without_a_database():
     assert clock.offset().total_seconds() == 0
 """
-
-
-@pytest.fixture(autouse=True)
-def _clean_slate() -> Iterator[None]:
-    with registry.isolated():
-        yield
 
 
 def test_the_plugin_is_an_entry_point_of_the_package() -> None:

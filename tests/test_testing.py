@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -18,13 +17,6 @@ from django_openworkflow.models import WorkflowRun
 from django_openworkflow.registry import registry
 from django_openworkflow.testing import advance, reset_clock, run_until_idle
 from tests.factories import StepAttemptFactory, WorkflowRunFactory
-
-
-@pytest.fixture(autouse=True)
-def _clean_slate() -> Iterator[None]:
-    with registry.isolated():
-        yield
-    reset_clock()
 
 
 class InsideATestCase(TestCase):

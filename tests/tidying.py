@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.db import connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+
+from django_openworkflow.models import BufferedSignal, SignalDelivery, StepAttempt, WorkflowRun
 
 #: Rows that ``migrate`` makes. Django's flush deletes and makes them anew, after each such test.
 _KEPT: Final = frozenset({"auth_permission", "django_content_type"})
+
+
+def delete_runs() -> None:
+    """Delete all runs and what belongs to them; the two tables refer to each other."""
+    WorkflowRun._base_manager.update(parent_step_attempt=None)
+    for model in (BufferedSignal, SignalDelivery, StepAttempt, WorkflowRun):
+        rows = model._base_manager.all()
+        rows._raw_delete(DEFAULT_DB_ALIAS)
 
 
 def empty_tables(case: Any) -> None:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
 
 from django_openworkflow import clock
-from django_openworkflow.models import BufferedSignal, SignalDelivery, StepAttempt, WorkflowRun
 from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import Lease, Verdict
 from tests.model.invariants import agree
 from tests.model.reference import MOST_CRASHES, Run
+from tests.tidying import delete_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,14 +28,6 @@ pick = st.integers(0, 1000)
 
 def span(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
-
-
-def empty_tables() -> None:
-    """Delete all rows; the two tables refer to each other."""
-    WorkflowRun._base_manager.update(parent_step_attempt=None)
-    for model in (BufferedSignal, SignalDelivery, StepAttempt, WorkflowRun):
-        rows = model._base_manager.all()
-        rows._raw_delete(DEFAULT_DB_ALIAS)
 
 
 def any_run(found: Callable[[Run], bool]) -> Callable[[Any], bool]:
@@ -56,7 +48,7 @@ class Machine(RuleBasedStateMachine):
         chosen = {**settings.OPENWORKFLOW, "MAX_CRASHES": MOST_CRASHES}
         self.settings = override_settings(OPENWORKFLOW=chosen)
         self.settings.enable()
-        empty_tables()
+        delete_runs()
         clock.reset()
         self.began_at = clock.read(DEFAULT_DB_ALIAS)
 

@@ -32,6 +32,7 @@ from django_openworkflow.store.operations import Verdict
 from tests.races.families import cascade, insert_family
 from tests.races.rivals import Ending, Rival, ending, halted, rivals
 from tests.races.scenes import insert_run, submit_once
+from tests.tidying import delete_runs
 
 if TYPE_CHECKING:
     from tests.races.scenes import Scene
@@ -256,7 +257,7 @@ class PairPlay:
 
     def _clear(self, stage: Stage) -> Any:
         rows = stage.rows()
-        empty_tables()
+        delete_runs()
         return rows
 
     def play(self) -> None:
@@ -272,7 +273,7 @@ class PairPlay:
         one, other = (self._other, self._one) if is_swapped else (self._one, self._other)
         ends = halted(self._first, lambda: one(stage), self._second, lambda: other(stage), step)
         if ends is None:
-            empty_tables()
+            delete_runs()
             return False
         final = [self._again(end, act, stage) for end, act in zip(ends, (one, other), strict=True)]
         found = (tuple(final[::-1] if is_swapped else final), self._clear(stage))
@@ -292,11 +293,3 @@ def play_pair(one: tuple[str, Act], other: tuple[str, Act]) -> int:
         pair = PairPlay(one[1], other[1], first, second)
         pair.play()
     return pair.schedules
-
-
-def empty_tables() -> None:
-    """Delete all rows; the two tables refer to each other."""
-    WorkflowRun._base_manager.update(parent_step_attempt=None)
-    for model in (SignalDelivery, StepAttempt, WorkflowRun):
-        rows = model._base_manager.all()
-        rows._raw_delete(DEFAULT_DB_ALIAS)

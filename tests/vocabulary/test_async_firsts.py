@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_openworkflow import AsyncStep, send_signal, workflow
+from django_openworkflow import AsyncStep, RunHandle, send_signal, workflow
 from django_openworkflow.testing import run_until_idle
 from tests.engine.passes import attempts_of, noting, step_names, tick
 
@@ -82,9 +82,8 @@ def test_code_goes_on_when_a_step_is_faster_than_a_sleep(first: First) -> None:
     assert {row.status for row in attempts_of(handle)} == {"completed"}
 
 
-@every_way
-def test_code_goes_on_with_a_signal_that_comes_before_the_end_of_a_sleep(first: First) -> None:
-    calls: list[str] = []
+def start_asking(first: First, calls: list[str]) -> RunHandle[str]:
+    """Wait for an answer, for a day at most."""
 
     @workflow("asking")
     async def asking(step: AsyncStep) -> str:
@@ -97,7 +96,14 @@ def test_code_goes_on_with_a_signal_that_comes_before_the_end_of_a_sleep(first: 
         assert payload is not None
         return await step.run("note", noting(calls, payload.data))
 
-    handle = asking.start()
+    return asking.start()
+
+
+@every_way
+def test_code_goes_on_with_a_signal_that_comes_before_the_end_of_a_sleep(first: First) -> None:
+    calls: list[str] = []
+
+    handle = start_asking(first, calls)
     run_until_idle()
     assert (handle.status, handle.run.worker_id, calls) == ("running", None, [])
     send_signal("answer", "yes")
@@ -110,14 +116,7 @@ def test_code_goes_on_with_a_signal_that_comes_before_the_end_of_a_sleep(first: 
 def test_code_goes_on_with_a_sleep_that_ends_before_a_signal_comes(first: First) -> None:
     calls: list[str] = []
 
-    @workflow("asking")
-    async def asking(step: AsyncStep) -> str:
-        answer = asyncio.create_task(step.wait_for_signal("answer"))
-        timer = asyncio.create_task(step.sleep("timer", "1d"))
-        await first(answer, timer)
-        return await step.run("remind", noting(calls, "too late"))
-
-    handle = asking.start()
+    handle = start_asking(first, calls)
     run_until_idle()
     assert (handle.status, handle.run.worker_id, calls) == ("running", None, [])
     tick("1d")

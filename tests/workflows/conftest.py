@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from django_openworkflow import workflow
-from django_openworkflow.registry import registry
-from django_openworkflow.testing import reset_clock
 from tests.workflows.orders import Orders, order
-
-
-@pytest.fixture(autouse=True)
-def _clean_slate() -> Iterator[None]:
-    with registry.isolated():
-        yield
-    reset_clock()
 
 
 @pytest.fixture
