@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import ArgumentParser
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,13 @@ class Failing(WorkflowCommand):
         raise self.problem
 
 
+class FailingElsewhere(Failing):
+    """Takes the alias of a database."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--database")
+
+
 class Greeting(WorkflowCommand):
     """Does what it is for."""
 
@@ -94,6 +102,12 @@ def fail(capsys: pytest.CaptureFixture[str]) -> Fail:
         return caught.value.code, *capsys.readouterr()
 
     return run
+
+
+def test_the_database_that_was_named_is_the_one_spoken_of() -> None:
+    for options, named in (({}, "default"), ({"database": "another"}, "another")):
+        with pytest.raises(CommandError, match=f'^The database "{named}" cannot be used: gone$'):
+            call_command(FailingElsewhere(OperationalError("gone")), **options)
 
 
 # --- from a shell -------------------------------------------------------------------------------
