@@ -267,4 +267,12 @@ MUTANTS: Final = (
         new="                if False:",
         tests=("tests/worker/test_supervisor.py",),
     ),
+    Mutant(
+        name="bounded-silence",
+        rule="a worker that falls silent within a transaction holds no lock longer than a lease",
+        file="transactions.py",
+        old="        elif connection in _private:\n            limit_silence(using)\n",
+        new="",
+        tests=("tests/worker/test_silence.py",),
+    ),
 )

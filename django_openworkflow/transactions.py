@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import WeakSet
 
 from django.db import OperationalError, connections, transaction
+
+from django_openworkflow import conf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,6 +19,14 @@ if TYPE_CHECKING:
 # Source: https://www.sqlite.org/lang_transaction.html ("DEFERRED")
 _TAKE_WRITE_LOCK: Final = "UPDATE django_openworkflow_workflowrun SET status = status WHERE 1 = 0"
 
+# For the transaction only, and no longer than the server allows by itself.
+# Source: https://www.postgresql.org/docs/current/runtime-config-client.html
+_LIMIT_SILENCE: Final = """
+SELECT set_config('idle_in_transaction_session_timeout', %(ms)s::text, true)
+ WHERE current_setting('idle_in_transaction_session_timeout')::interval
+       NOT BETWEEN '1ms' AND %(ms)s * '1ms'::interval
+"""
+
 # How often a transaction of ours is begun again after the database has broken it up.
 _MOST_TRIES: Final = 5
 # How a victim of a deadlock is told: PostgreSQL's SQLSTATE, and the number of MariaDB and MySQL.
@@ -23,6 +34,8 @@ _DEADLOCK_STATE: Final = "40P01"
 _DEADLOCK_NUMBER: Final = 1213
 
 _Result = TypeVar("_Result")
+# The connections of the engine itself, on which no code of the project's runs.
+_private: Final[WeakSet[BaseDatabaseWrapper]] = WeakSet()
 
 
 @contextmanager
@@ -30,15 +43,31 @@ def write_transaction(using: str) -> Iterator[None]:
     """Open ``atomic()`` and, on SQLite, wait for the write lock at once.
 
     A deferred SQLite transaction that reads before it writes fails without waiting when another
-    writer came first; taking the lock first turns that error into a wait. Joins a transaction that
-    is already open, as ``atomic()`` does.
+    writer came first; taking the lock first turns that error into a wait. On a connection of the
+    engine's own, see ``limit_silence``. Joins an open transaction, as ``atomic()`` does.
     """
     with transaction.atomic(using=using):
         connection = connections[using]
         if connection.vendor == "sqlite":
             with connection.cursor() as cursor:
                 cursor.execute(_TAKE_WRITE_LOCK)
+        elif connection in _private:
+            limit_silence(using)
         yield
+
+
+def limit_silence(using: str) -> None:
+    """Let PostgreSQL end this transaction, and its connection, if it hears nothing for a lease.
+
+    A worker that is frozen, or cut off without a word, between two statements would hold the locks
+    of runs until the network gives up, hours later; nobody could take them over or cancel them.
+    Needs an open transaction, in which no code of the project's will run any more.
+    """
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(_LIMIT_SILENCE, {"ms": round(conf.get_settings().LEASE_SECONDS * 1000)})
 
 
 def hooks_allowed(using: str) -> AbstractContextManager[object]:
@@ -101,4 +130,5 @@ def private_connection(alias: str) -> BaseDatabaseWrapper:
     connection = connections[alias].copy()
     connection.settings_dict["OPTIONS"].pop("pool", None)
     connection.inc_thread_sharing()
+    _private.add(connection)
     return connection

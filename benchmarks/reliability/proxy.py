@@ -133,26 +133,30 @@ class _Link:
 
     async def up(self, reader: asyncio.StreamReader) -> None:
         """Carry what the client says."""
-        while chunk := await reader.read(_CHUNK):
-            fate = self._proxy.on_chunk()
-            if fate is Fate.CUT:
-                break
-            if fate is Fate.WAIT:
-                await asyncio.sleep(self._proxy.weather.longest_delay_seconds)
-            if _COMMIT in chunk.upper():
-                await asyncio.sleep(self._proxy.weather.commit_delay_seconds)
-            if not await self._proxy.pass_on(chunk, self._server):
-                break
-        self._abort()
+        try:
+            while chunk := await reader.read(_CHUNK):
+                fate = self._proxy.on_chunk()
+                if fate is Fate.CUT:
+                    break
+                if fate is Fate.WAIT:
+                    await asyncio.sleep(self._proxy.weather.longest_delay_seconds)
+                if _COMMIT in chunk.upper():
+                    await asyncio.sleep(self._proxy.weather.commit_delay_seconds)
+                if not await self._proxy.pass_on(chunk, self._server):
+                    break
+        finally:  # of a reset as well: what ends on one side ends on the other
+            self._abort()
 
     async def down(self, reader: asyncio.StreamReader) -> None:
         """Carry what the server answers."""
-        while chunk := await reader.read(_CHUNK):
-            if _COMMITTED in chunk and self._proxy.swallows():
-                break
-            if not await self._proxy.pass_on(chunk, self._client):
-                break
-        self._abort()
+        try:
+            while chunk := await reader.read(_CHUNK):
+                if _COMMITTED in chunk and self._proxy.swallows():
+                    break
+                if not await self._proxy.pass_on(chunk, self._client):
+                    break
+        finally:
+            self._abort()
 
     def _abort(self) -> None:
         self._client.transport.abort()

@@ -8,7 +8,7 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
 
 from django_openworkflow.arguments import is_coroutine_function
 from django_openworkflow.engine.connections import current_connections
@@ -195,7 +195,8 @@ def call_transaction(execution: Execution, effect: CallTransaction) -> Any:
         if not is_committed:
             if operation is not None and is_deadlock(error):  # not the body's: all of it again
                 return call_transaction(execution, effect)
-            _heed_lost_connection(execution, using, error, opened)
+            if _may_be_lost(error, within_body=operation is None):
+                _heed_lost_connection(execution, using, error, opened)
             raise
         logger.exception(
             "Step %r has committed; what its commit called raised",
@@ -204,6 +205,17 @@ def call_transaction(execution: Execution, effect: CallTransaction) -> Any:
         )
     execution.heed(receipt)
     return operation
+
+
+def _may_be_lost(error: Exception, *, within_body: bool) -> bool:
+    """Whether an error may mean that the connection is gone.
+
+    PostgreSQL reports the end of a transaction that was silent for too long as an internal error.
+    In a body, that is the body's failure: it would take as long the next time.
+    """
+    return isinstance(error, OperationalError | InterfaceError) or (
+        isinstance(error, InternalError) and not within_body
+    )
 
 
 def _heed_lost_connection(
@@ -215,8 +227,6 @@ def _heed_lost_connection(
     anew already when the transaction's end failed.
     """
     connection = connections[using]
-    if not isinstance(error, OperationalError | InterfaceError):
-        return
     if connection.connection is opened and (connection.in_atomic_block or connection.is_usable()):
         return
     connection.close()

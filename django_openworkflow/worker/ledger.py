@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import DatabaseError, InterfaceError
 
 from django_openworkflow.store.operations import StorageInterrupted
-from django_openworkflow.transactions import borrowed, private_connection
+from django_openworkflow.transactions import borrowed, limit_silence, private_connection
 from django_openworkflow.worker.tickets import (
     AsyncTicket,
     Patience,
@@ -149,7 +149,8 @@ class GroupLedger:
             connection.close()
 
     def commit_with(self, operation: StepCompleted) -> Receipt:
-        """See ``Ledger.commit_with``."""
+        """See ``Ledger.commit_with``. From here on the transaction has only to commit."""
+        limit_silence(self._store.using)
         return self._store.apply([operation], wait=True)[0]
 
     @property
