@@ -55,7 +55,7 @@ def pages(there: Scene) -> dict[str, tuple[str, str]]:
     return {
         "list": ("view", url("changelist")),
         "filtered list": ("view", url("changelist") + "?status=failed&created=24h&parent=no"),
-        "found": ("view", url("changelist") + f"?q={str(run.pk)[:8]}"),
+        "found": ("view", url("changelist") + f"?q={run.pk}"),
         "run": ("view", on_run("change", run)),
         "run, short waits": ("view", on_run("change", run) + "?waits=short"),
         "failed run": ("view", on_run("change", there.failed)),
