@@ -92,6 +92,7 @@ def _run(mutant: Mutant, copy: Path, url: str) -> int:
         "pytest",
         "-q",
         "-x",
+        "--tb=native",  # no parsing of sources: some CPython 3.11 cannot in a deep recursion
         "-p",
         "no:randomly",
         "-p",

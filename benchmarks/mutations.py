@@ -274,5 +274,6 @@ MUTANTS: Final = (
         old="        elif connection in _private:\n            limit_silence(using)\n",
         new="",
         tests=("tests/worker/test_silence.py",),
+        on_postgresql=True,
     ),
 )

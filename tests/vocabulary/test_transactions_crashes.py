@@ -31,6 +31,7 @@ from tests.worker.workers import (
     PATIENCE_SECONDS,
     SHORT_LEASE_SECONDS,
     attempts_of,
+    backend_pid,
     wait_for_end,
     working,
 )
@@ -104,9 +105,7 @@ def test_after_the_commit_all_has_happened_and_the_body_does_not_run_again(tmp_p
 
 def terminate_own_connection() -> None:
     """Let the server close this thread's connection, as at a restart."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        (pid,) = cursor.fetchone()
+    pid = backend_pid()
     other = connection.copy()
     try:
         with other.cursor() as cursor:

@@ -16,6 +16,8 @@ from tests.worker.workers import (
     PATIENCE_SECONDS,
     Gate,
     attempts_of,
+    backend_pid,
+    is_alive,
     make_worker,
     run_to_end,
     wait_for_end,
@@ -30,26 +32,11 @@ if TYPE_CHECKING:
 ONCE = RetryPolicy(maximum_attempts=1)
 
 
-def backend_pid() -> int:
-    """Return the server process of this thread's connection."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        return int(cursor.fetchone()[0])
-
-
 def terminate(pid: int) -> None:
     """Kill one connection."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [pid])
     wait_until(lambda: not is_alive(pid), "the end of the connection")
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a server process is alive."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [pid])
-        return bool(cursor.fetchone()[0])
 
 
 # --- killed connections -------------------------------------------------------------------------

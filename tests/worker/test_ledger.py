@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection, connections
+from django.db import IntegrityError, OperationalError, connection
 
 from django_openworkflow import Step, workflow
 from django_openworkflow.models import StepAttempt, WorkflowRun
@@ -27,7 +27,7 @@ from tests.engine.turns import OPERATIONS, held
 from tests.factories import StepAttemptFactory, WorkflowRunFactory
 from tests.races.rivals import held_open, requires_row_locks, rivals
 from tests.worker.ledgers import Pause, WatchedStore, broken_once, callers, start_of
-from tests.worker.workers import PATIENCE_SECONDS, wait_until, work_until_idle
+from tests.worker.workers import PATIENCE_SECONDS, backend_pid, wait_until, work_until_idle
 
 # --- group commit -------------------------------------------------------------------------------
 
@@ -172,12 +172,7 @@ def test_a_killed_connection_of_the_ledger_is_opened_again() -> None:
     store = WatchedStore("default")
     run = WorkflowRunFactory.create(running=True)
 
-    def note_pid() -> None:
-        with connections["default"].cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid()")
-            pids.append(cursor.fetchone()[0])
-
-    store.after = note_pid
+    store.after = lambda: pids.append(backend_pid())
     with callers(store) as them:
         assert them.ledger.submit(start_of(run)).verdict is Verdict.ACCEPTED
         with connection.cursor() as cursor:

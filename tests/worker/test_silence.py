@@ -22,8 +22,14 @@ from tests.races.rivals import (
     requires_row_locks,
     rivals,
 )
-from tests.worker.test_connections import backend_pid, is_alive
-from tests.worker.workers import SHORT_LEASE_SECONDS, wait_for_end, wait_until, working
+from tests.worker.workers import (
+    SHORT_LEASE_SECONDS,
+    backend_pid,
+    is_alive,
+    wait_for_end,
+    wait_until,
+    working,
+)
 
 if TYPE_CHECKING:
     from django_openworkflow.store.operations import Receipt, StepCompleted
@@ -36,13 +42,27 @@ SILENCE = "SELECT current_setting('idle_in_transaction_session_timeout')::interv
 
 def use_own_connection() -> None:
     """Let this thread do as the threads of the engine do."""
+    connections.close_all()
     connections["default"] = private_connection("default")
 
 
 @pytest.fixture
-def worker(settings: Any) -> Iterator[Rival]:
-    """A thread of a worker whose leases are short."""
+def engine() -> Iterator[Rival]:
+    """A thread that has the connection of the engine's threads."""
+    with rivals("engine") as (thread,):
+        thread.do(use_own_connection).result(PATIENCE_SECONDS)
+        yield thread
+
+
+@pytest.fixture
+def short_lease(settings: Any) -> None:
+    """Let a lease be over soon."""
     settings.OPENWORKFLOW = {**settings.OPENWORKFLOW, **SHORT_LEASE}
+
+
+@pytest.fixture
+def worker(short_lease: None) -> Iterator[Rival]:
+    """A thread of a worker whose leases are short."""
     with rivals("worker") as (thread,):
         yield thread
 
@@ -66,23 +86,22 @@ def cancel_in_time(run: WorkflowRun) -> None:
         run.cancel()
 
 
-def silent_after(worker: Rival, write: Callable[[], Any], run: WorkflowRun) -> InternalError:
-    """Let a worker write and then say nothing more, cancel its run; return what it met later."""
-    frozen = OpenTransaction(worker, write)
+def silent_after(thread: Rival, write: Callable[[], Any], run: WorkflowRun) -> InternalError:
+    """Let a thread write and then say nothing more, cancel its run; return what it met later."""
+    frozen = OpenTransaction(thread, write)
     cancel_in_time(run)
     with pytest.raises(InternalError) as met:
         frozen.end(commit=True)
     return met.value
 
 
-def test_a_cancel_waits_no_longer_than_a_lease_for_a_turn_that_never_ends(worker: Rival) -> None:
+@pytest.mark.usefixtures("short_lease")
+def test_a_cancel_waits_no_longer_than_a_lease_for_a_turn_that_never_ends(engine: Rival) -> None:
     run, attempt, lease = held()
     store = store_for("default")
     turn = (OPERATIONS["step-completed"](lease, attempt.pk),)
-    worker.do(connections.close_all).result()
-    worker.do(use_own_connection).result()
 
-    error = silent_after(worker, lambda: store.apply(turn), run)
+    error = silent_after(engine, lambda: store.apply(turn), run)
 
     assert "idle-in-transaction timeout" in str(error)
     attempt.refresh_from_db()
@@ -137,28 +156,22 @@ def test_a_transaction_of_the_project_may_be_silent_for_as_long_as_it_likes() ->
 
 
 @pytest.mark.parametrize(("own", "expected"), [("100ms", 0.1), ("1h", 30), ("0", 30)])
-def test_the_servers_own_limit_counts_where_it_is_stricter(own: str, expected: float) -> None:
-    with rivals("worker") as (worker,):
-
-        def look() -> float:
-            use_own_connection()
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET idle_in_transaction_session_timeout = '{own}'")
-            with write_transaction("default"):
-                return seconds_of_silence()
-
-        worker.do(connections.close_all).result()
-        assert worker.do(look).result(PATIENCE_SECONDS) == expected
-
-
-def test_the_limit_ends_with_the_transaction() -> None:
-    with rivals("worker") as (worker,):
-
-        def look() -> float:
-            use_own_connection()
-            with write_transaction("default"):
-                StepAttempt.objects.count()
+def test_the_servers_own_limit_counts_where_it_is_stricter(
+    own: str, expected: float, engine: Rival
+) -> None:
+    def look() -> float:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{own}'")
+        with write_transaction("default"):
             return seconds_of_silence()
 
-        worker.do(connections.close_all).result()
-        assert worker.do(look).result(PATIENCE_SECONDS) == 0
+    assert engine.do(look).result(PATIENCE_SECONDS) == expected
+
+
+def test_the_limit_ends_with_the_transaction(engine: Rival) -> None:
+    def look() -> float:
+        with write_transaction("default"):
+            StepAttempt.objects.count()
+        return seconds_of_silence()
+
+    assert engine.do(look).result(PATIENCE_SECONDS) == 0

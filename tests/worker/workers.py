@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from django.db import connection
+
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.states import TERMINAL
 from django_openworkflow.worker.worker import Worker, WorkerOptions
@@ -113,3 +115,20 @@ def attempts_of(handle: RunHandle[Any]) -> list[tuple[str, str]]:
     """Return the names and statuses of a run's step attempts, oldest first."""
     rows = StepAttempt.objects.filter(workflow_run=handle.id).order_by("created_at", "pk")
     return list(rows.values_list("step_name", "status"))
+
+
+# --- connections, seen by the server ------------------------------------------------------------
+
+
+def backend_pid() -> int:
+    """Return the server process of this thread's connection."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a server process is alive."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [pid])
+        return bool(cursor.fetchone()[0])
