@@ -143,12 +143,7 @@ class _Walk:
         self.entered: set[int] = set()  # ids of the containers around the current place
 
     def plain(self, value: object) -> JSONValue:
-        # Not isinstance(): it believes a __class__ that lies, as lazy objects and mocks have.
-        kind = type(value)
-        read = _READERS.get(kind) or next(
-            (reader for base, reader in _READERS.items() if issubclass(kind, base)), _Walk.other
-        )
-        return read(self, value)
+        return (_READERS.get(type(value)) or _reader(type(value)))(self, value)
 
     def constant(self, value: JSONValue) -> JSONValue:
         self.spend(4)
@@ -171,7 +166,8 @@ class _Walk:
     def text(self, value: Any) -> str:
         plain = str.__str__(value)
         self.spend(len(plain) + 2)
-        if found := _UNSTORABLE.search(plain):
+        is_ascii = plain.isascii()  # known of every text: most are spared the search
+        if (not is_ascii or "\0" in plain) and (found := _UNSTORABLE.search(plain)):
             kind = "a NUL character" if found[0] == "\0" else "a lone surrogate"
             self.refuse(f"the text holds {kind} at position {found.start()}, remove it first")
         return plain
@@ -180,7 +176,13 @@ class _Walk:
         kind = list if issubclass(type(value), list) else tuple
         self.spend(max(2, kind.__len__(value) + 1))
         self.enter(value)
-        plain = [self.inside(index, item) for index, item in enumerate(kind.__iter__(value))]
+        path, plain = self.path, list[JSONValue]()
+        path.append(0)
+        for index, item in enumerate(kind.__iter__(value)):
+            path[-1] = index
+            # As plain() does: of a long list, one more call for each item is felt.
+            plain.append((_READERS.get(type(item)) or _reader(type(item)))(self, item))
+        path.pop()
         self.entered.discard(id(value))
         return plain
 
@@ -191,7 +193,12 @@ class _Walk:
         items = {self.key(key): item for key, item in dict.items(value)}
         if len(items) != length:
             self.refuse("two of its keys are the same text")
-        plain = {key: self.inside(key, items[key]) for key in sorted(items, key=_jsonb_order)}
+        path, plain = self.path, dict[str, JSONValue]()
+        path.append("")
+        for key in sorted(items, key=_jsonb_order):
+            path[-1] = key
+            plain[key] = self.plain(items[key])
+        path.pop()
         self.entered.discard(id(value))
         return plain
 
@@ -200,12 +207,6 @@ class _Walk:
             self.refuse(f"a key of type {_class_name(key)} is not text: convert it first")
         self.path.append(str.__str__(key))
         plain = self.text(key)
-        self.path.pop()
-        return plain
-
-    def inside(self, place: str | int, value: object) -> JSONValue:
-        self.path.append(place)
-        plain = self.plain(value)
         self.path.pop()
         return plain
 
@@ -239,6 +240,11 @@ _READERS: Final[dict[type, Callable[[_Walk, Any], JSONValue]]] = {
     tuple: _Walk.sequence,
     dict: _Walk.mapping,
 }
+
+
+def _reader(kind: type) -> Callable[[_Walk, Any], JSONValue]:
+    # Not isinstance(): it believes a __class__ that lies, as lazy objects and mocks have.
+    return next((read for base, read in _READERS.items() if issubclass(kind, base)), _Walk.other)
 
 
 def _jsonb_order(key: str) -> tuple[int, bytes]:

@@ -152,7 +152,7 @@ def echo(step: Step, value: Any) -> Any:
 
 def measure(arena: Arena, plan: Plan) -> Findings:
     """Try the bad ones at each door, then random good ones through all of them."""
-    slow, accepted = _at_the_call()
+    seconds, accepted = _at_the_call()
     stuck = _inside_of_runs()
     changed = _changed(plan, arena.seed)
     return Findings(
@@ -161,6 +161,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
             "bad_values": len(BAD),
             "doors": 4,
             "good_values": plan.random_values,
+            "slowest_ms": round(max(seconds) * 1000),
         },
         wrong={
             "accepted": accepted,
@@ -168,13 +169,16 @@ def measure(arena: Arena, plan: Plan) -> Findings:
             "rows_written": WorkflowRun.objects.filter(workflow_name="rel-refused").count(),
             "good_values_changed": changed,
         },
-        late={"slower_than_100_ms": slow},
+        late={"slower_than_100_ms": sum(one > _LIMIT_SECONDS for one in seconds)},
     )
 
 
-def _at_the_call() -> tuple[int, int]:
-    """Start runs and send signals with bad values; return how many were slow or accepted."""
-    slow = accepted = 0
+def _at_the_call() -> tuple[list[float], int]:
+    """Start runs and send signals with bad values; return how long it took, and how many passed.
+
+    The time is that of this thread alone, whoever else is at work on the machine.
+    """
+    seconds, accepted = list[float](), 0
     with registry.isolated():
 
         @workflow("rel-refused")
@@ -189,8 +193,8 @@ def _at_the_call() -> tuple[int, int]:
             for door in doors:
                 began = time.thread_time()
                 accepted += not _is_refused(door, value)
-                slow += time.thread_time() - began > _LIMIT_SECONDS
-    return slow, accepted + SignalDelivery.objects.count()
+                seconds.append(time.thread_time() - began)
+    return seconds, accepted + SignalDelivery.objects.count()
 
 
 def _is_refused(door: Callable[[Any], object], value: Any) -> bool:
