@@ -146,24 +146,30 @@ def commits() -> int:
         return int(cursor.fetchone()[0])
 
 
-def commits_of(runs: int, concurrency: int) -> int:
-    """Return how many transactions a worker takes to drain runs of three steps."""
+def fewest_commits(runs: int, concurrency: int) -> int:
+    """Return how many transactions a worker takes to drain runs of three steps.
+
+    The fewest of three times: those of PostgreSQL itself, such as autovacuum's, are counted too.
+    """
 
     @workflow("three-steps", version=f"of test_wakes {concurrency}")
     def three_steps(step: Step) -> int:
         return sum(step.run(name, int, 1) for name in ("a", "b", "c"))
 
-    three_steps.start_many([{}] * runs)
-    before = commits()
-    work_until_idle(concurrency=concurrency)
-    connection.close()  # reports what this thread has done
-    return commits() - before
+    def commits_of_one_drain() -> int:
+        three_steps.start_many([{}] * runs)
+        before = commits()
+        work_until_idle(concurrency=concurrency)
+        connection.close()  # reports what this thread has done
+        return commits() - before
+
+    return min(commits_of_one_drain() for _ in range(3))
 
 
 @on_postgresql
 def test_a_run_of_three_steps_is_at_most_five_commits_alone_and_half_a_one_in_a_crowd() -> None:
-    assert commits_of(60, 1) <= 60 * 5
-    assert commits_of(400, 50) <= 400 * 0.5
+    assert fewest_commits(60, 1) <= 60 * 5
+    assert fewest_commits(400, 50) <= 400 * 0.5
 
 
 # Only of sessions between two transactions: the last statement of each stands for it.
