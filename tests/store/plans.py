@@ -88,12 +88,13 @@ def claim_and_explain(store: Store, **options: Any) -> tuple[int, list[Executed]
     with undone(), CaptureQueriesContext(connection) as captured:
         size = len(store.claim(request(**options)))
     issued = [query["sql"] for query in captured.captured_queries if TABLE in query["sql"]]
-    return size, [Executed(sql, explain(sql)) for sql in issued]
+    return size, [Executed(sql, explain(sql, is_claim="SKIP LOCKED" in sql)) for sql in issued]
 
 
-def explain(sql: str) -> dict[str, Any]:
+def explain(sql: str, *, is_claim: bool = False) -> dict[str, Any]:
+    """Execute a statement and return its plan; a claim of ours holds the planner before it."""
     with undone(), connection.cursor() as cursor:
-        if "SKIP LOCKED" in sql:  # as the claim does before it
+        if is_claim:
             cursor.execute(HOLD_PLANNER)
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
         value = cursor.fetchone()[0]
