@@ -275,10 +275,10 @@ class GroupLedger:
         with self._mutex:
             self._posted[:0] = unwritten
             heir = self._queue[0] if self._queue else None
-            self._is_led = heir is not None or self._is_wanted
-            if self.is_closed and not self._is_led:
+            goes_on = self._is_led = heir is not None or self._is_wanted
+            if self.is_closed and not goes_on:
                 self._is_still.set()
         if heir is not None and not isinstance(heir, AsyncTicket):
             heir.lead()
-        elif self._is_led:
+        elif goes_on:  # and not _is_led: by now it may be somebody else who leads
             self._call(to_lead=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection
@@ -28,6 +29,11 @@ from tests.factories import StepAttemptFactory, WorkflowRunFactory
 from tests.races.rivals import held_open, requires_row_locks, rivals
 from tests.worker.ledgers import Pause, WatchedStore, broken_once, callers, start_of
 from tests.worker.workers import PATIENCE_SECONDS, backend_pid, wait_until, work_until_idle
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from django_openworkflow.store.operations import Receipt
 
 # --- group commit -------------------------------------------------------------------------------
 
@@ -91,6 +97,51 @@ def test_a_turn_ends_before_its_connection_is_closed_and_none_comes_after_it(
     assert in_flight.result(0).verdict is Verdict.ACCEPTED
     assert closed_while_busy[0] is False
     assert store.turns == [1]
+
+
+class LockWithAfterthought:
+    """The lock of a ledger, which lets something happen just after ``_pass_on`` has given it back.
+
+    It happens once, and before the thread that had the lock comes to its next line.
+    """
+
+    def __init__(self, ledger: GroupLedger, afterthought: Callable[[], object]) -> None:
+        self._lock = ledger._mutex
+        self._afterthoughts = [afterthought]
+        ledger._mutex = cast("threading.Lock", self)
+
+    def __enter__(self) -> bool:
+        return self._lock.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._lock.__exit__(*error)
+        if self._afterthoughts and sys._getframe(1).f_code.co_name == "_pass_on":
+            self._afterthoughts.pop()()
+
+
+def test_a_turn_that_begins_while_another_is_given_up_has_one_leader() -> None:
+    store = WatchedStore("default")
+    first, second = (WorkflowRunFactory.create(running=True) for _ in range(2))
+    with callers(store) as them:
+        ledger = them.ledger
+        pause = Pause(store)
+        pause.may_go_on.set()
+        began: list[Future[Receipt]] = []
+
+        def begin() -> None:
+            pause.may_go_on.clear()
+            pause.is_reached.clear()
+            began.append(them.submit(start_of(second)))
+            assert pause.is_reached.wait(PATIENCE_SECONDS)
+
+        LockWithAfterthought(ledger, begin)
+        assert ledger.submit(start_of(first)).verdict is Verdict.ACCEPTED
+        assert ledger.is_busy
+        assert ledger._thread is None  # it was not called to lead beside the one who does
+        pause.may_go_on.set()
+        assert began[0].result(PATIENCE_SECONDS).verdict is Verdict.ACCEPTED
+
+    assert store.turns == [1, 1]
 
 
 def test_one_bad_operation_fails_alone() -> None:
