@@ -42,6 +42,7 @@ class Supervisor:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._codes: list[int] = []
         self._stopping = threading.Event()
+        self._is_asked = False  # to stop
         self._mutex = threading.RLock()  # a signal may come while another is being passed on
 
     def run(self) -> int:
@@ -60,8 +61,9 @@ class Supervisor:
         handler, in the thread that is in ``run``.
         """
         with self._mutex:
-            is_second = self._stopping.is_set()
-            self._stopping.set()
+            is_second, self._is_asked = self._is_asked, True
+            if not is_second:  # a second signal may find this thread inside of set(), and its lock
+                self._stopping.set()
             for process in self._processes.values():
                 if is_second:
                     process.kill()

@@ -24,6 +24,7 @@ from django_openworkflow.worker.listener import Listener
 from django_openworkflow.worker.pace import Pace
 from django_openworkflow.worker.pool import ExecutorPool, executor_of
 from django_openworkflow.worker.upkeep import Upkeep
+from django_openworkflow.worker.wakeup import WakeUp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,7 @@ class WorkerOptions:
 class Worker:
     """Claims and executes runs until it is asked to stop.
 
-    ``run`` blocks. ``request_stop`` and ``stop_now`` may be called from a signal handler.
+    ``run`` blocks. ``request_stop`` may be called from a signal handler.
     """
 
     def __init__(self, options: WorkerOptions) -> None:
@@ -101,8 +102,9 @@ class Worker:
         self._listener = Listener(options.using, self._hear)
         self._pool = ExecutorPool(options.concurrency, on_done=self._done)
         self._mutex = threading.Lock()
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
+        self._wake = WakeUp()
+        self._is_stopping = False
+        self._stop_reason = ""
         self._is_watched = False  # somebody waits for passes to end
 
     # --- life -----------------------------------------------------------------------------------
@@ -119,7 +121,7 @@ class Worker:
         self._upkeep.start()
         self._listener.start()
         try:
-            while not self._stopping.is_set():
+            while not self._is_stopping:
                 has_claimed = self._poll()
                 if once or (until_idle and not has_claimed and self._is_idle()):
                     break
@@ -129,10 +131,15 @@ class Worker:
         finally:
             self._drain()
 
-    def request_stop(self) -> None:
-        """Ask for a drain: no new claims, steps in flight may finish, leases are released."""
-        self._stopping.set()
-        self._wake.set()
+    def request_stop(self, reason: str = "") -> None:
+        """Ask for a drain: no new claims, steps in flight may finish, leases are released.
+
+        A ``reason`` is logged by the thread that drains. Takes no lock: it may be called by that
+        very thread, out of a signal handler, wherever it is.
+        """
+        self._stop_reason = self._stop_reason or reason
+        self._is_stopping = True
+        self._wake.call()
 
     @property
     def is_listening(self) -> bool:
@@ -159,7 +166,6 @@ class Worker:
         pause = self._pace.pause(has_claimed=has_claimed, is_full=self._intake.free <= 0)
         heartbeat = self._leases.seconds_until_due()
         self._wake.wait(pause if heartbeat is None else min(pause, heartbeat))
-        self._wake.clear()
 
     def _hear(self, notice: str) -> None:
         """Look at once: for runs that are due, and at the leases if one may have been taken away.
@@ -171,7 +177,7 @@ class Worker:
         elif self._intake.free <= 0:
             return
         self._pace.hurry()
-        self._wake.set()
+        self._wake.call()
 
     # --- passes ---------------------------------------------------------------------------------
 
@@ -183,7 +189,7 @@ class Worker:
         ]
         for executor in executors:
             self._leases.add(executor.execution)
-        if self._stopping.is_set():
+        if self._is_stopping:
             for executor in executors:
                 executor.execution.drain()
         self._pool.hand_out(executors)
@@ -193,7 +199,7 @@ class Worker:
             self.executed += 1
         was_taken = self._intake.leave(executor.execution.claimed.lease)
         if was_taken or self._is_watched:
-            self._wake.set()
+            self._wake.call()
 
     def _is_idle(self) -> bool:
         if self._intake.active or self._intake.is_asked:
@@ -211,14 +217,15 @@ class Worker:
 
     def _finish_round(self) -> None:
         self._intake.close()
-        while self._intake.active and not self._stopping.is_set():
+        while self._intake.active and not self._is_stopping:
             self._wake.wait(self.options.poll_seconds[1])
-            self._wake.clear()
             self._poll()
 
     def _drain(self) -> None:
         """Let steps in flight finish within the grace time, release what is left, and end."""
-        self._stopping.set()
+        self._is_stopping = True
+        if self._stop_reason:
+            logger.info("%s: draining", self._stop_reason)
         self._is_watched = True
         self._intake.close()
         for execution in self._leases.executions():
@@ -226,7 +233,6 @@ class Worker:
         ends_at = time.monotonic() + self.options.grace_seconds
         while (self._intake.active or self._ledger.is_busy) and time.monotonic() < ends_at:
             self._wake.wait(max(0.0, min(1.0, ends_at - time.monotonic())))
-            self._wake.clear()
             self._poll()
         self._release_rest()
         self._pool.close()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from datetime import timedelta
+from itertools import count
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from django_openworkflow import RunHandle, Step, Workflow, clock, workflow
 from django_openworkflow.models import StepAttempt, WorkerProcess, WorkflowRun
+from django_openworkflow.worker.worker import Worker
 from tests.worker.workers import (
+    PATIENCE_SECONDS,
     Gate,
     attempts_of,
     make_worker,
@@ -221,3 +226,58 @@ def test_a_round_can_be_stopped_in_the_middle(restless: Workflow[..., None]) -> 
 
     assert not thread.is_alive()
     released(handle)
+
+
+def lines_until_stopped(worker: Worker, nth: int) -> int:
+    """Run a worker, and stop it from within its first pause, before the nth line that it executes.
+
+    That is how a signal handler comes: in the thread that works, whatever this one holds. Returns
+    how many lines the pause has; whoever asks for more of them stops the worker at its end.
+    """
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _value: object) -> Any:
+        nonlocal lines
+        if lines < 0 or "_wait" not in callers_of(frame):
+            return trace
+        if event == "line":
+            lines += 1
+        is_over = event == "return" and frame.f_code is Worker._wait.__code__
+        if is_over or lines == nth:
+            worker.request_stop()
+            sys.settrace(None)
+            found.append(lines)
+            lines = -1
+        return trace
+
+    found: list[int] = []
+
+    def work() -> None:
+        sys.settrace(trace)
+        try:
+            worker.run()
+        finally:
+            sys.settrace(None)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_SECONDS)
+    assert not thread.is_alive(), f"a stop at line {nth} of the pause was never heard of"
+    return found[0]
+
+
+def callers_of(frame: FrameType | None) -> list[str]:
+    """Return the names of the worker's methods that a frame belongs to."""
+    names = []
+    while frame is not None:
+        if isinstance(frame.f_locals.get("self"), Worker):
+            names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return names
+
+
+def test_a_signal_may_come_at_any_moment_of_a_pause() -> None:
+    for nth in count(1):
+        if lines_until_stopped(make_worker(poll_seconds=(0.001, 0.001)), nth) < nth:
+            break
+    assert nth > 5

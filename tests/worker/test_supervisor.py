@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -143,3 +145,17 @@ def supervising(code: str) -> str:
 def test_reloading_is_for_one_process() -> None:
     with pytest.raises(CommandError, match="leave out --processes"):
         call_command("runworker", "--processes", "2", "--reload")
+
+
+def test_a_second_signal_may_come_while_the_first_is_being_noted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = Supervisor(0, [])
+    condition = cast("Any", one._stopping)._cond  # set() holds its lock while it notifies
+    monkeypatch.setattr(condition, "notify_all", one.stop)
+    thread = threading.Thread(target=one.stop, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_SECONDS)
+
+    assert not thread.is_alive()
+    assert one._stopping.is_set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -175,13 +174,11 @@ class Command(WorkflowCommand):
     def _signals_handled(self, worker: Worker) -> AbstractContextManager[None]:
         """Let the first signal drain and the second end the process, as if it were killed.
 
-        Handlers only set flags: the worker's loop acts on them.
+        Handlers take no lock and do not log: they are run by the thread that may just do so itself.
         """
 
         def drain(number: int) -> None:
-            name = signal.Signals(number).name
-            logging.getLogger("django_openworkflow.worker").info("%s: draining", name)
-            worker.request_stop()
+            worker.request_stop(signal.Signals(number).name)
 
         def quit_at_once(number: int) -> None:
             os._exit(128 + number)
