@@ -35,7 +35,7 @@ def is_alive(pid: int) -> bool:
 
 def test_a_process_that_crashes_is_replaced_and_a_signal_drains_them_all(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    with worker_process("--processes", "2", "--concurrency", "1") as supervisor:
+    with worker_process("--processes", "2", "--concurrency", "2") as supervisor:
         wait_until(lambda: len(pids()) == 2, "two workers")
         first = pids()
         assert supervisor.pid not in first
@@ -48,8 +48,12 @@ def test_a_process_that_crashes_is_replaced_and_a_signal_drains_them_all(tmp_pat
             workflow_name="two-long-steps", input={"folder": str(tmp_path)}
         )
         wait_until(lambda: folder.journal() == ["first began"], "the first step")
+        others = {WorkflowRunFactory.create(workflow_name="restless").pk for _ in range(3)}
+        held = WorkflowRun.objects.filter(pk__in=others).exclude(worker_id=None)
+        wait_until(lambda: held.count() == 3, "two processes without a free slot")
         supervisor.send_signal(signal.SIGTERM)
-        wait_until(lambda: len(pids()) == 1, "the end of the idle worker")
+        wait_until(lambda: not held.exists(), "two processes that have heard of it")
+        wait_until(lambda: len(pids()) == 1, "the end of the one that has nothing left to do")
         folder.let_finish("first")
         assert supervisor.wait(PATIENCE_SECONDS) == 0
 
