@@ -9,7 +9,12 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from django_openworkflow.engine.control import Suspend
-from django_openworkflow.engine.reachability import is_near, primitive_of, refers_to
+from django_openworkflow.engine.reachability import (
+    futures_behind,
+    is_near,
+    primitive_of,
+    refers_to,
+)
 
 if TYPE_CHECKING:
     from django_openworkflow.engine.execution import Execution
@@ -110,8 +115,7 @@ class AsyncPass:
         while self._busy and not self.execution.is_unwanted:
             await self._pulsed(timeout=_LOOK_SECONDS)
         while alive := self._alive():
-            for task in alive:
-                task.cancel()
+            self._interrupt()
             await asyncio.wait(alive)
         if main.done() and not main.cancelled():
             main.exception()  # retrieved: it is raised by run()
@@ -134,8 +138,14 @@ class AsyncPass:
             self._loop.call_soon_threadsafe(self._interrupt)
 
     def _interrupt(self) -> None:
-        """Cancel the tasks of a run that was canceled or lost: bodies see ``CancelledError``."""
-        for task in self._alive():
+        """Cancel the tasks of the pass: bodies of a run that was canceled see ``CancelledError``.
+
+        What ``gather`` makes of it is for nobody, and not for the log: to park is no error.
+        """
+        alive = self._alive()
+        for future in futures_behind(self._callbacks_of(alive)):
+            future.add_done_callback(_retrieve_cancel)
+        for task in alive:
             task.cancel()
 
     # --- tasks ----------------------------------------------------------------------------------
@@ -192,14 +202,16 @@ class AsyncPass:
         awaited = getattr(task, "_fut_waiter", None)
         if awaited in self._suspended or awaited in self._creators:
             return True
-        callbacks = [
+        others = [other for other in alive if other is not task]
+        return refers_to(self._callbacks_of(others), awaited)
+
+    def _callbacks_of(self, tasks: list[asyncio.Task[Any]]) -> list[object]:
+        return [
             callback
-            for other in alive
-            if other is not task
-            for callback, _ in getattr(other, "_callbacks", None) or ()
+            for task in tasks
+            for callback, _ in getattr(task, "_callbacks", None) or ()
             if callback != self._forget
         ]
-        return refers_to(callbacks, awaited)
 
 
 def _is_shared(
@@ -208,6 +220,12 @@ def _is_shared(
     """Whether a task that does not wait in this lock or queue has it at hand."""
     waiting = [task for task, one in inside.items() if one is primitive]
     return is_near(primitive, [task for task in alive if task not in waiting], waiting)
+
+
+def _retrieve_cancel(future: asyncio.Future[Any]) -> None:
+    """Take a cancel out of a future, which would log it as never retrieved; any other error not."""
+    if isinstance(getattr(future, "_exception", None), asyncio.CancelledError):
+        future.exception()
 
 
 def _is_about_to_run(task: asyncio.Task[Any]) -> bool:

@@ -9,7 +9,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 # Enough for asyncio's own constructs: gather, wait, as_completed, TaskGroup, timeouts.
 _MOST_OBJECTS: Final = 300
@@ -42,17 +42,30 @@ def refers_to(roots: Iterable[Any], target: object) -> bool:
     asyncio wakes who waits for several tasks through callbacks of these tasks; whichever construct
     it is, the callback refers to the future that is waited for.
     """
+    return any(one is target for one in _held_by(roots))
+
+
+def futures_behind(callbacks: Iterable[Any]) -> list[asyncio.Future[Any]]:
+    """Return the futures that these callbacks are to settle: what ``gather`` has returned."""
+    return [
+        one
+        for one in _held_by(callbacks)
+        if isinstance(one, asyncio.Future) and not isinstance(one, asyncio.Task) and not one.done()
+    ]
+
+
+def _held_by(roots: Iterable[Any]) -> Iterator[object]:
+    """Yield what these objects refer to, the nearest first, and not far."""
     todo = list(roots)
     seen: set[int] = set()
     while todo and len(seen) < _MOST_OBJECTS:
         one = todo.pop(0)
-        if one is target:
-            return True
-        if id(one) in seen or isinstance(one, _NEVER_ENTERED) or _is_namespace(one):
+        if id(one) in seen:
             continue
         seen.add(id(one))
-        todo.extend(gc.get_referents(one))
-    return False
+        yield one
+        if not (isinstance(one, _NEVER_ENTERED) or _is_namespace(one)):
+            todo.extend(gc.get_referents(one))
 
 
 # --- locks and queues -----------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from django.test import RequestFactory
 from django_openworkflow import signals, waiting
 from django_openworkflow.registry import registry
 from django_openworkflow.testing import WorkflowWorker, advance, reset_clock, run_until_idle
+from tests import syntax
 from tests.docs.pages import Block, blocks, page_name, pages
 
 _UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -130,7 +131,7 @@ def a_request() -> Any:
 
 
 def execute(block: Block, names: dict[str, Any]) -> None:
-    tree = ast.parse(block.text, filename=str(block))
+    tree = syntax.parse(block.text, filename=str(block))
     ast.increment_lineno(tree, block.line)
     if not block.runs or is_compiled_only(block):
         compiled(tree, str(block))

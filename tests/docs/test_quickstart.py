@@ -15,6 +15,7 @@ from typing import Final
 
 import pytest
 
+from tests import syntax
 from tests.docs.pages import ROOT, Block, blocks
 from tests.once import once
 
@@ -90,7 +91,7 @@ class Reader:
     def install(self, block: Block) -> None:
         apps = [
             node.value
-            for node in ast.walk(ast.parse(block.text))
+            for node in ast.walk(syntax.parse(block.text))
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         ]
         with (self.folder / "mysite" / "settings.py").open("a") as settings:

@@ -19,6 +19,7 @@ from django_openworkflow.exceptions import WorkflowNotRegistered
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.registry import registry
 from django_openworkflow.testing import run_until_idle
+from tests import syntax
 from tests.factories import WorkflowRunFactory
 
 PACKAGE = Path(django_openworkflow.__path__[0])
@@ -31,7 +32,7 @@ KNOWN_IMPORTS = {"import_module": {"management/doctor.py"}}
 
 def trees() -> list[tuple[str, ast.AST]]:
     return [
-        (str(path.relative_to(PACKAGE)), ast.parse(path.read_text(encoding="utf-8")))
+        (str(path.relative_to(PACKAGE)), syntax.parse(path.read_text(encoding="utf-8")))
         for path in SOURCES
     ]
 

@@ -16,6 +16,7 @@ from django_openworkflow.exceptions import InvalidInput, RunNotFound
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.store.base import ClaimRequest
 from django_openworkflow.store.factory import store_for
+from tests import syntax
 from tests.factories import StepAttemptFactory, WorkflowRunFactory
 
 PACKAGE = Path(django_openworkflow.__path__[0])
@@ -122,7 +123,7 @@ def statements() -> list[tuple[str, ast.Call]]:
     return [
         (f"{path.relative_to(PACKAGE)}:{node.lineno}", node)
         for path in sorted(PACKAGE.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(syntax.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in {"execute", "executemany", "raw", "RawSQL", "extra"}

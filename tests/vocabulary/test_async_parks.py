@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -269,3 +270,71 @@ def test_a_branch_that_user_code_cancels_does_not_end_the_run() -> None:
     run_until_idle()
 
     assert (handle.result(timeout=0), calls) == ("more", ["work", "more"])
+
+
+# --- what is left of it in the log --------------------------------------------------------------
+
+
+def both(step: AsyncStep) -> asyncio.Future[Any]:
+    return asyncio.gather(step.sleep("pause", "1h"), step.wait_for_signal("go"))
+
+
+async def in_time(step: AsyncStep) -> None:
+    await asyncio.wait_for(both(step), 3600)
+
+
+async def shielded(step: AsyncStep) -> None:
+    await asyncio.shield(both(step))
+
+
+async def together(step: AsyncStep) -> None:
+    await asyncio.wait([asyncio.gather(both(step), step.sleep("night", "8h"))])
+
+
+async def begun_before(step: AsyncStep) -> None:
+    future = both(step)
+    await step.wait_for_signal("first")
+    await future
+
+
+@pytest.mark.parametrize("how", ["parked", "canceled"])
+@pytest.mark.parametrize("code", [in_time, shielded, together, begun_before])
+def test_a_pass_that_ends_early_leaves_no_error_of_a_gather(
+    code: Callable[[AsyncStep], Awaitable[None]], how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @workflow("gathering")
+    async def gathering(step: AsyncStep) -> None:
+        if how == "canceled":
+            await asyncio.gather(code(step), step.run("cancel", handle.cancel))
+        await code(step)
+
+    handle = gathering.start()
+    run_until_idle()
+    gc.collect()
+
+    assert handle.status == {"parked": "running"}.get(how, how)
+    assert caplog.messages == []
+
+
+def test_an_error_of_a_gather_that_nobody_awaits_any_more_is_not_hushed_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def ill(step: AsyncStep) -> None:
+        try:
+            await step.sleep("pause", "1h")
+        finally:
+            raise ValueError(step.info.id)
+
+    @workflow("gathering")
+    async def gathering(step: AsyncStep) -> None:
+        future = asyncio.gather(ill(step))
+        await step.wait_for_signal("first")
+        await future
+
+    handle = gathering.start()
+    run_until_idle()
+    gc.collect()
+
+    (record,) = caplog.records
+    assert "never retrieved" in record.getMessage()
+    assert f"ValueError({handle.id!r})" in record.getMessage()
