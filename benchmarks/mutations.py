@@ -244,6 +244,14 @@ MUTANTS: Final = (
         tests=("tests/worker/test_ledger.py",),
     ),
     Mutant(
+        name="one-leader",
+        rule="a turn of the ledger has one leader",
+        file="worker/ledger.py",
+        old="        elif goes_on:",
+        new="        elif self._is_led:",
+        tests=("tests/worker/test_ledger.py",),
+    ),
+    Mutant(
         name="one-database",
         rule="a transaction step is one with the database of its run",
         file="engine/driving.py",
@@ -266,6 +274,14 @@ MUTANTS: Final = (
         old="                if is_second:",
         new="                if False:",
         tests=("tests/worker/test_supervisor.py",),
+    ),
+    Mutant(
+        name="signal-without-a-lock",
+        rule="the handler of a signal waits for no lock",
+        file="worker/wakeup.py",
+        old="from queue import Empty, SimpleQueue",
+        new="from queue import Empty, Queue as SimpleQueue",
+        tests=("tests/worker/test_drain.py",),
     ),
     Mutant(
         name="bounded-silence",
