@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -100,6 +99,7 @@ def test_what_is_rolled_back_or_of_another_namespace_is_not_heard(heard: Notices
 @on_postgresql
 @pytest.mark.usefixtures("listener")
 def test_a_lost_connection_is_found_again(heard: Notices, caplog: pytest.LogCaptureFixture) -> None:
+    wait_until(lambda: len(backends()) == 1, "the end of earlier connections")
     (pid,) = backends()
     with caplog.at_level(logging.WARNING), connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
@@ -111,22 +111,19 @@ def test_a_lost_connection_is_found_again(heard: Notices, caplog: pytest.LogCapt
 
 
 @on_postgresql
-def test_a_listener_that_waits_for_nothing_stops_quickly(
-    heard: Notices, listener: Listener
-) -> None:
-    began = time.monotonic()
+def test_a_listener_that_waits_for_nothing_is_woken_to_stop(listener: Listener) -> None:
     listener.stop()
 
-    assert time.monotonic() - began < 2
     assert not is_alive()
     wait_until(lambda: not backends(), "the end of its connection")
     listener.stop()  # again: it does no harm
 
 
 @on_postgresql
-def test_a_listener_that_cannot_connect_stops_quickly(
+def test_a_listener_that_cannot_connect_is_woken_to_stop(
     heard: Notices, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("django_openworkflow.worker.listener._RECONNECT_SECONDS", 3_600.0)
     monkeypatch.setattr(
         Listener, "_parameters", lambda self: {"host": "127.0.0.1", "port": 1, "dbname": "none"}
     )
@@ -134,10 +131,8 @@ def test_a_listener_that_cannot_connect_stops_quickly(
     with caplog.at_level(logging.WARNING):
         listener.start()
         wait_until(lambda: caplog.records, "the first failure")
-        began = time.monotonic()
         listener.stop()
 
-    assert time.monotonic() - began < 2
     assert (heard.count, is_alive()) == (0, False)
 
 
