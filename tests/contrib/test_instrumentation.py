@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from django_openworkflow import AsyncStep, Step, instrumentation, workflow
+from django_openworkflow import AsyncStep, RetryPolicy, Step, instrumentation, workflow
 from django_openworkflow.exceptions import RunNotCancelable
 from django_openworkflow.instrumentation import Observer
 from django_openworkflow.models import WorkflowRun
@@ -102,15 +102,17 @@ def test_a_run_is_seen_from_its_start_to_its_end(notebook: Notebook) -> None:
 
 
 def test_a_step_that_raises_is_seen_to_and_a_replayed_one_is_not(notebook: Notebook) -> None:
+    policy = RetryPolicy(initial_interval="1m")
+
     @workflow("fragile")
     def fragile(step: Step) -> None:
         step.run("fine", lambda: 1)
-        step.transaction("break", raiser(ValueError("no")))
+        step.transaction("break", raiser(ValueError("no")), retry_policy=policy)
 
     fragile.start()
     run_until_idle()
     notebook.lines.clear()
-    advance("2s")
+    advance("2m")
     run_until_idle()
     assert [line for line in notebook.lines if line[0].startswith("step")] == [
         ("step break", "ValueError")

@@ -93,14 +93,14 @@ def test_a_run_that_completes_says_so_once_and_started_once_for_all_its_passes(
 def test_a_run_that_fails_says_so_once_after_all_its_tries(
     heard: list[tuple[str, WorkflowRun]], execute: Callable[[], int]
 ) -> None:
-    @workflow("failing", retry_policy=RetryPolicy(maximum_attempts=2))
+    @workflow("failing", retry_policy=RetryPolicy(maximum_attempts=2, initial_interval="1m"))
     def failing(step: Step) -> None:
         raise KeyError
 
     failing.start()
     execute()
     assert names(heard) == ["run_started"]
-    advance("1s")
+    advance("1m")
     execute()
 
     assert names(heard) == ["run_started", "run_failed"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_openworkflow import Step, workflow
+from django_openworkflow import RetryPolicy, Step, workflow
 from django_openworkflow.exceptions import RunCanceled
 from django_openworkflow.models import WorkflowRun
 from django_openworkflow.testing import run_until_idle
@@ -94,15 +94,17 @@ def test_a_swallowed_retry_is_still_a_retry(
         if len(calls) == 1:
             raise ValueError
 
+    policy = RetryPolicy(initial_interval="1m")
+
     @workflow("careless")
     def careless(step: Step) -> str:
-        swallow(lambda: step.run("flaky", flaky))
+        swallow(lambda: step.run("flaky", flaky, retry_policy=policy))
         return "done"
 
     handle = careless.start()
     run_until_idle()
     assert handle.status == "pending"
-    tick("1s")
+    tick("1m")
 
     assert handle.result(timeout=0) == "done"
     assert len(calls) == 2

@@ -170,11 +170,13 @@ def test_a_child_that_misses_its_deadline_wakes_its_parent() -> None:
 
 
 def test_a_retry_that_would_come_after_the_deadline_fails_with_the_original_error() -> None:
+    hourly = RetryPolicy(initial_interval="1h", maximum_interval="1h")
+
     @workflow("hurried")
     def hurried(step: Step) -> None:
-        step.run("charge", raiser(ValueError("no money")))
+        step.run("charge", raiser(ValueError("no money")), retry_policy=hourly)
 
-    handle = hurried.using(deadline_at="1s").start()
+    handle = hurried.using(deadline_at="59m").start()
     run_until_idle()
 
     assert handle.status == "failed"

@@ -20,16 +20,17 @@ pytestmark = pytest.mark.django_db
 
 def test_a_step_that_fails_is_tried_again_after_a_pause() -> None:
     body = failing(1, "at last")
+    policy = RetryPolicy(initial_interval="1m")
 
     @workflow("ask")
     def ask(step: Step) -> str:
-        return step.run("ask", body)
+        return step.run("ask", body, retry_policy=policy)
 
     handle = ask.start()
     run_until_idle()
 
     assert (handle.status, handle.run.error["message"]) == ("pending", "no answer")
-    assert later(handle, "1s") == "at last"
+    assert later(handle, "1m") == "at last"
     assert saved(handle) == [("ask", "failed"), ("ask", "completed")]
 
 

@@ -48,14 +48,17 @@ def test_an_order_is_packed_charged_and_shipped(orders: dict[int, Order]) -> Non
     assert steps_begun() == STEPS
 
 
-def test_nothing_is_charged_before_the_cooling_off_is_over(orders: dict[int, Order]) -> None:
+def test_nothing_is_charged_before_the_cooling_off_is_over(
+    orders: dict[int, Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COOLING_OFF, Order.Service.SAVER, "1h")
     start_fulfilment([orders[SAVER]])
     run_until_idle()
-    advance("14s")
+    advance("59m")
     run_until_idle()
     assert not Payment.objects.exists()
     assert stock_of(orders[SAVER])[1] == orders[SAVER].quantity
-    advance("1s")
+    advance("1m")
     run_until_idle()
     assert Payment.objects.count() == 1
 

@@ -28,8 +28,11 @@ pytestmark = pytest.mark.django_db
 
 class TestOrder:
     def test_higher_priority_first_then_oldest_due(self, store: Store) -> None:
+        now = ago()
         runs = {
-            name: WorkflowRunFactory.create(priority=priority, available_at=ago(seconds=due))
+            name: WorkflowRunFactory.create(
+                priority=priority, available_at=now - timedelta(seconds=due)
+            )
             for name, priority, due in (
                 ("young", 0, 1),
                 ("old", 0, 60),
@@ -43,9 +46,9 @@ class TestOrder:
         assert claimed_ids(store) == [runs[name].pk for name in wanted]
 
     def test_a_woken_run_is_not_behind_new_ones(self, store: Store) -> None:
-        new = [WorkflowRunFactory.create(available_at=ago(seconds=10)) for _ in range(3)]
-        woken = WorkflowRunFactory.create(parked=True, available_at=ago(seconds=20))
-        crashed = WorkflowRunFactory.create(running=True, available_at=ago(seconds=30))
+        new = [WorkflowRunFactory.create(available_at=ago(minutes=10)) for _ in range(3)]
+        woken = WorkflowRunFactory.create(parked=True, available_at=ago(minutes=20))
+        crashed = WorkflowRunFactory.create(running=True, available_at=ago(minutes=30))
         assert claimed_ids(store) == [crashed.pk, woken.pk, *(run.pk for run in new)]
 
     def test_of_equally_old_runs_the_first_one_started(self, store: Store) -> None:
@@ -183,11 +186,11 @@ class TestWhatItWrites:
 
     def test_leases_by_the_clock_of_the_database(self, store: Store) -> None:
         run = WorkflowRunFactory.create()
-        store.claim(request(lease_seconds=30))
+        store.claim(request(lease_seconds=300))
         in_time = WorkflowRun.objects.filter(
             pk=run.pk,
-            available_at__gt=Now() + timedelta(seconds=25),
-            available_at__lte=Now() + timedelta(seconds=30),
+            available_at__gt=Now() + timedelta(seconds=200),
+            available_at__lte=Now() + timedelta(seconds=300),
         )
         assert in_time.exists()
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from django_openworkflow import workflow
+from django_openworkflow import Step, workflow
+from django_openworkflow.clock import NowMilliseconds
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.models import StepAttempt, WorkflowRun
 from django_openworkflow.registry import registry
+from django_openworkflow.testing import run_until_idle
 from tests.factories import StepAttemptFactory, WorkflowRunFactory
 from tests.tables.rows import insert
 
@@ -38,13 +40,35 @@ def test_the_statement_clock_goes_on_in_a_long_transaction() -> None:
     """A transaction's clock would stand still: rows could look older than they are."""
     with transaction.atomic():
         first = WorkflowRunFactory.create(available_at=Now())
-        while not WorkflowRun.objects.filter(pk=first.pk, created_at__lt=Now()).exists():
+        older = WorkflowRun.objects.filter(pk=first.pk, created_at__lt=NowMilliseconds())
+        while not older.exists():
             pass  # until the next millisecond
         second = WorkflowRunFactory.create(available_at=Now())
     assert first.available_at is not None
     assert second.available_at is not None
     assert first.available_at < second.available_at
     assert first.created_at < second.created_at
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="only SQLite keeps moments as texts")
+def test_whoever_writes_a_step_its_created_at_has_one_form() -> None:
+    """Texts are compared: of two forms of one millisecond, the longer one would be the later."""
+    with registry.isolated():
+
+        @workflow("mixed")
+        def mixed(step: Step) -> None:
+            step.run("body", lambda: 1)
+            step.sleep("nap", "0s")
+            step.wait_for_signal("go", timeout="0s")
+
+        mixed.start()
+        run_until_idle()
+    table = connection.ops.quote_name(StepAttempt._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT kind, CAST(created_at AS TEXT) FROM {table}")  # noqa: S608
+        forms = dict(cursor.fetchall())
+    assert forms.keys() == {"function", "sleep", "signal-wait"}
+    assert {len(form) for form in forms.values()} == {len("2026-01-31 10:00:00.123")}
 
 
 def test_counters_are_counted_by_the_database() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from django_openworkflow import AsyncStep, workflow
+from django_openworkflow import AsyncStep, RetryPolicy, workflow
 from django_openworkflow.testing import run_until_idle
 from tests.engine.passes import attempts_of, is_parked, noting, step_names, tick
 
@@ -89,7 +89,7 @@ every_gate = pytest.mark.parametrize(
 def test_steps_behind_a_semaphore_are_tried_again_while_others_queue(
     make_gate: Callable[[], Gate],
 ) -> None:
-    body = FailingOnce()
+    body, policy = FailingOnce(), RetryPolicy(initial_interval="1m")
 
     @workflow("gated")
     async def gated(step: AsyncStep) -> list[int]:
@@ -97,16 +97,16 @@ def test_steps_behind_a_semaphore_are_tried_again_while_others_queue(
 
         async def branch(number: int) -> int:
             async with gate():
-                return await step.run(f"r{number}", body, number)
+                return await step.run(f"r{number}", body, number, retry_policy=policy)
 
         return await asyncio.gather(*[branch(number) for number in range(4)])
 
     handle = gated.start()
     run_until_idle()
     assert (is_parked(handle), sorted(body.calls)) == (True, [0, 1])
-    tick("1s")
+    tick("1m")
     assert (is_parked(handle), sorted(body.calls)) == (True, [0, 0, 1, 1, 2, 3])
-    tick("1s")
+    tick("1m")
 
     assert handle.result(timeout=0) == [0, 1, 2, 3]
     assert sorted(body.calls) == [0, 0, 1, 1, 2, 2, 3, 3]

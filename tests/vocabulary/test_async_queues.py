@@ -198,9 +198,12 @@ def test_a_long_wait_is_not_looked_into_again_while_nobody_moves(
 ) -> None:
     """All runs of a worker share one loop: a look into objects costs a millisecond or two."""
     looks: list[object] = []
+    awaited: list[asyncio.Event] = []
 
     def look(task: asyncio.Task[Any]) -> object | None:
         looks.append(task)
+        if awaited:
+            asyncio.get_running_loop().call_later(3 * SOON, awaited.pop().set)
         return primitive_of(task)
 
     monkeypatch.setattr(async_pass, "primitive_of", look)
@@ -209,7 +212,7 @@ def test_a_long_wait_is_not_looked_into_again_while_nobody_moves(
     async def patient(step: AsyncStep) -> None:
         async def branch() -> None:
             event = asyncio.Event()
-            asyncio.get_running_loop().call_later(3 * SOON, event.set)
+            awaited.append(event)
             await event.wait()
 
         await asyncio.gather(step.sleep("pause", "1h"), branch())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group
 from django.db import connection
+from django.utils import timezone
 
 from django_openworkflow import AsyncStep, RunHandle, Step, asend_signal, workflow
 from django_openworkflow.exceptions import WorkflowCanceled
@@ -245,7 +247,9 @@ def test_a_run_whose_lease_is_lost_is_interrupted_and_writes_nothing() -> None:
     handle = stolen.start()
     with working(lease_seconds=SHORT_LEASE_SECONDS):
         assert watched.entered.wait(PATIENCE_SECONDS)
-        WorkflowRun.objects.filter(pk=handle.id).update(worker_id="thief:token")
+        in_an_hour = timezone.now() + timedelta(hours=1)
+        run = WorkflowRun.objects.filter(pk=handle.id)
+        run.update(worker_id="thief:token", available_at=in_an_hour)
         wait_until(lambda: watched.ended_with, "the answer")
 
     assert (handle.status, handle.run.worker_id) == ("running", "thief:token")

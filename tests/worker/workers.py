@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS: Final = 20.0
 # Heartbeats come three times in this; long enough for a busy machine.
-SHORT_LEASE_SECONDS: Final = 1.5
+SHORT_LEASE_SECONDS: Final = 4.5
 
 _NEVER: Final = threading.Event()
 
@@ -46,7 +46,7 @@ def run_to_end(worker: Worker, **how: bool) -> Worker:
     """Let a worker run until it ends by itself; fail when it does not."""
     thread = threading.Thread(target=worker.run, kwargs=how)
     thread.start()
-    thread.join(PATIENCE_SECONDS / 2)
+    thread.join(PATIENCE_SECONDS)
     if thread.is_alive():
         worker.request_stop()
         thread.join(PATIENCE_SECONDS)

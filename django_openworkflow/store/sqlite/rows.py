@@ -35,6 +35,11 @@ def as_text(moment: datetime | None) -> str | None:
     return None if moment is None else str(moment.astimezone(UTC).replace(tzinfo=None))
 
 
+def as_created_at(moment: datetime) -> str:
+    """Return a moment as the default of the column writes it: in that order are steps replayed."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "milliseconds")
+
+
 def as_moment(stored: datetime | str | None) -> datetime | None:
     """Return a stored moment, whether or not Django has read the text already."""
     if stored is None:
@@ -57,10 +62,10 @@ class SqliteRows(BatchedRows):
 
     def write(self, batch: Batch) -> None:
         """See ``BatchedRows.write``."""
-        now, unshifted = as_text(self.now), as_text(self.now - clock.offset())
+        now = as_text(self.now)
         with connections[self.using].cursor() as cursor:
             for sql, values in (
-                *_steps(batch, now, unshifted),
+                *_steps(batch, now, self.now - clock.offset()),
                 *_given_up(batch, self.now),
                 *_ended(batch, now),
             ):
@@ -70,7 +75,7 @@ class SqliteRows(BatchedRows):
 
 
 def _steps(
-    batch: Batch, now: str | None, unshifted: str | None
+    batch: Batch, now: str | None, unshifted: datetime
 ) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
     if batch.started:
         yield statements.START, _started(batch, now, unshifted)
@@ -94,8 +99,8 @@ def _steps(
         yield statements.FAIL_STEP, failed
 
 
-def _started(batch: Batch, now: str | None, unshifted: str | None) -> list[tuple[Any, ...]]:
-    namespace = conf.namespace()
+def _started(batch: Batch, now: str | None, unshifted: datetime) -> list[tuple[Any, ...]]:
+    namespace, begun_at = conf.namespace(), as_text(unshifted)
     return [
         (
             row.id.hex,
@@ -110,9 +115,9 @@ def _started(batch: Batch, now: str | None, unshifted: str | None) -> list[tuple
             row.error,
             None if row.status == StepStatus.RUNNING else now,
             namespace,
-            unshifted,
-            unshifted,
-            unshifted,
+            begun_at,
+            as_created_at(unshifted),
+            begun_at,
         )
         for row in batch.started.values()
     ]
