@@ -45,7 +45,7 @@ def wait_for_end(run_id: UUID, seconds: float | None) -> bool:
     """
     place, waiter = _place(), Waiter(run_id, seconds, threading.Event())
     is_alone = connections[place[0]].in_atomic_block
-    crowd = Crowd() if is_alone else _crowds.setdefault((None, place), Crowd())
+    crowd = Crowd() if is_alone else _crowd_of(None, place)
     with crowd.joined_by(waiter):
         while not waiter.is_done:
             _sleep(waiter.wake, crowd.pause_of(waiter))
@@ -58,7 +58,7 @@ async def await_end(run_id: UUID, seconds: float | None) -> bool:
     """See ``wait_for_end``."""
     look = sync_to_async(ended_among)
     place, waiter = _place(), Waiter(run_id, seconds, asyncio.Event())
-    crowd = _crowds.setdefault((asyncio.get_running_loop(), place), Crowd())
+    crowd = _crowd_of(asyncio.get_running_loop(), place)
     with crowd.joined_by(waiter):
         while not waiter.is_done:
             with suppress(TimeoutError):
@@ -179,9 +179,25 @@ def _place() -> Place:
     return settings.DATABASE, settings.NAMESPACE
 
 
+def _crowd_of(loop: asyncio.AbstractEventLoop | None, place: Place) -> Crowd:
+    with _founding:
+        return _crowds.setdefault((loop, place), Crowd())
+
+
 # One for the threads of a place and one for each event loop, for as long as anybody waits there.
 _crowds: WeakValueDictionary[tuple[asyncio.AbstractEventLoop | None, Place], Crowd] = (
     WeakValueDictionary()
 )
-# The threads that wait now do not exist in a child process.
-os.register_at_fork(after_in_child=_crowds.clear)
+# A weak dictionary looks up and stores in two steps: two who come first would found two crowds.
+_founding: Final = threading.RLock()
+
+
+def _forget_all() -> None:
+    """The threads that wait now do not exist in a child process."""
+    _crowds.clear()
+    _founding.release()
+
+
+os.register_at_fork(
+    before=_founding.acquire, after_in_parent=_founding.release, after_in_child=_forget_all
+)

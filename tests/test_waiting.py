@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -125,7 +128,8 @@ def test_who_comes_late_is_not_held_up_by_a_long_pause(
     with waiters([forever]) as results:
         until(lambda: bool(looks))
         (crowd,) = waiting._crowds.values()
-        crowd._pause_seconds = AN_HOUR_SECONDS  # as if it had grown for that long
+        with crowd._lock:
+            crowd._pause_seconds = AN_HOUR_SECONDS  # as if it had grown for that long
         until(lambda: crowd._looks_at > monotonic() + AN_HOUR_SECONDS / 2)
         complete(forever, late)
         started = monotonic()
@@ -153,6 +157,55 @@ def test_a_look_that_fails_is_the_leader_s_trouble_alone(
         complete(*runs)
         errors = [result.exception(PATIENCE_SECONDS) for result in results]
     assert sorted(map(type, errors), key=str) == sorted([ConnectionError, type(None)], key=str)
+
+
+def test_two_who_come_first_at_once_wait_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weak dictionary looks up and stores in two steps: in between, another one may come."""
+
+    class Crowds(WeakValueDictionary[Any, waiting.Crowd]):
+        others: ClassVar[list[threading.Thread]] = []
+
+        def setdefault(self, key: Any, default: waiting.Crowd) -> waiting.Crowd:
+            found = self.get(key)
+            if not self.others:
+                self.others.append(threading.Thread(target=come))
+                self.others[0].start()
+                self.others[0].join(0.2)  # if nothing holds it up, it is through by now
+            if found is None:
+                self[key] = found = default
+            return found
+
+    def come() -> None:
+        crowds.append(waiting._crowd_of(None, ("default", "default")))
+
+    crowds: list[waiting.Crowd] = []
+    monkeypatch.setattr(waiting, "_crowds", Crowds())
+    come()
+    Crowds.others[0].join(PATIENCE_SECONDS)
+    assert len(crowds) == 2
+    assert crowds[0] is crowds[1]
+
+
+FORK = """
+import os
+from concurrent.futures import ThreadPoolExecutor
+from django_openworkflow import waiting
+
+def come():
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(waiting._crowd_of, None, ("default", "default")).result(10)
+
+crowd = come()
+child = os.fork()
+if child == 0:
+    os._exit(come() is crowd)
+assert os.waitpid(child, 0)[1] == 0
+assert come() is crowd
+"""
+
+
+def test_a_child_process_waits_with_nobody_of_its_parents() -> None:
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=PATIENCE_SECONDS)  # noqa: S603 - our own
 
 
 def test_inside_a_transaction_each_looks_alone(looks: list[int]) -> None:

@@ -30,10 +30,12 @@ def lock(*run_ids: UUID) -> None:
 
 
 def anybody_waits_for_a_lock() -> bool:
+    """Whether somebody waits, but for its turn to notify: that lock is the whole cluster's."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT EXISTS (SELECT FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock')"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND wait_event <> 'object')"
         )
         return bool(cursor.fetchone()[0])
 

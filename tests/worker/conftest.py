@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a posted result wait for the next turn, however slow the machine is, and not 10 ms."""
+    monkeypatch.setattr("django_openworkflow.worker.ledger._FLUSH_SECONDS", 60.0)
+
+
 def worker_threads() -> list[threading.Thread]:
     """Return the threads of workers that are still alive."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("openworkflow-")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -147,7 +148,9 @@ def test_a_body_whose_run_has_another_worker_is_told_so() -> None:
     handle = stolen.start()
     with working(lease_seconds=SHORT_LEASE_SECONDS):
         wait_until(lambda: attempts_of(handle), "the body")
-        WorkflowRun.objects.filter(pk=handle.id).update(worker_id="thief:token")
+        in_an_hour = clock.read("default") + timedelta(hours=1)
+        run = WorkflowRun.objects.filter(pk=handle.id)
+        run.update(worker_id="thief:token", available_at=in_an_hour)
         wait_until(lambda: told, "the answer")
 
     assert (handle.status, handle.run.worker_id) == ("running", "thief:token")
@@ -184,7 +187,7 @@ def test_a_body_longer_than_its_lease_is_not_executed_twice() -> None:
         return step.run("body", gate.body)
 
     handle = long.start()
-    with gate, working(lease_seconds=1.2), working(lease_seconds=1.2):
+    with gate, working(lease_seconds=4.5), working(lease_seconds=4.5):
         gate.wait_until_entered()
         first = handle.run.available_at
         assert first is not None

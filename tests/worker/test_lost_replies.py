@@ -37,6 +37,7 @@ class LosesEveryOther:
             raise OperationalError(message)
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize(
     ("ending", "signal"), [("completed", run_completed), ("failed", run_failed)]
 )

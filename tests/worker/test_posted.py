@@ -40,6 +40,7 @@ def post_result(ledger: GroupLedger, output: str = "1") -> tuple[WorkflowRun, St
 # --- the ledger ---------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_result_is_written_by_the_next_turn_that_anybody_takes() -> None:
     store = WatchedStore("default")
     somebody = WorkflowRunFactory.create(running=True)
@@ -88,6 +89,7 @@ def test_what_follows_a_result_of_a_canceled_run_is_canceled_and_the_result_kept
     assert (attempt.status, attempt.output) == ("completed", 1)
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_result_that_the_database_refuses_loses_the_lease_and_nothing_follows_it() -> None:
     """Its neighbours are written, and what was to come after it is not."""
     store = WatchedStore("default")
@@ -176,6 +178,7 @@ TURNS_OF_THREE_STEPS = [
 ]
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_step_waits_for_one_turn() -> None:
     @workflow("three")
     def three(step: Step) -> int:
@@ -189,6 +192,7 @@ def test_a_step_waits_for_one_turn() -> None:
     assert store.kinds == TURNS_OF_THREE_STEPS
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_an_async_step_waits_for_one_turn() -> None:
     async def number() -> int:
         return 1
@@ -205,6 +209,7 @@ def test_an_async_step_waits_for_one_turn() -> None:
     assert store.kinds == TURNS_OF_THREE_STEPS
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_result_is_written_before_a_transaction_step_begins_and_before_a_park() -> None:
     seen: list[str] = []
 

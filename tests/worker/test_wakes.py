@@ -167,6 +167,7 @@ def fewest_commits(runs: int, concurrency: int) -> int:
 
 
 @on_postgresql
+@pytest.mark.usefixtures("unhurried")
 def test_a_run_of_three_steps_is_at_most_five_commits_alone_and_half_a_one_in_a_crowd() -> None:
     assert fewest_commits(60, 1) <= 60 * 5
     assert fewest_commits(400, 50) <= 400 * 0.5
