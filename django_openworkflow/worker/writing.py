@@ -136,7 +136,8 @@ class TurnWriter:
     ) -> None:
         """Wake idle workers for runs that this turn has made due and has not claimed itself."""
         took_all = claim is not None and len(result.claimed) < claim.limit
-        if took_all or not any(_makes_due(operation) for operation in operations):
+        told = zip(operations, result.receipts, strict=True)
+        if took_all or not any(_has_made_due(*each) for each in told):
             return
         try:
             notices.notify_due(self._store.using)
@@ -195,8 +196,10 @@ def _written(
     ]
 
 
-def _makes_due(operation: Operation) -> bool:
-    """Whether this may make another run due, or its own for another worker."""
+def _has_made_due(operation: Operation, receipt: Receipt) -> bool:
+    """Whether this may have made another run due, or its own for another worker."""
+    if receipt.verdict is not Verdict.ACCEPTED:
+        return False
     match operation:
         case RunCompleted() | RunFailed():
             return operation.parent_run_id is not None

@@ -62,7 +62,11 @@ def test_an_open_cancel_stops_nobody_else(
     assert canceled.attempt.status == "completed"  # kept either way: it was in flight
 
 
-def test_a_held_parent_stops_its_child_only(ledger: GroupLedger) -> None:
+def test_a_held_parent_stops_its_child_only(
+    ledger: GroupLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("django_openworkflow.notices.notify_due", told.append)
     parent, child = insert_family(None, 0, parked_ones=1)
     other = held_run()
     with rivals("holder", "one", "another") as (holder, one, another):
@@ -72,7 +76,9 @@ def test_a_held_parent_stops_its_child_only(ledger: GroupLedger) -> None:
             assert ending(done).told().verdict is Verdict.ACCEPTED
             assert not anybody_waits_for_a_lock()
             assert not stuck.done()
+            assert told == []  # the parent is not due yet
         assert ending(stuck).told().verdict is Verdict.ACCEPTED
+    assert told == ["default"]
     assert WorkflowRun.objects.due().filter(pk=parent.run_id).exists()
 
 
