@@ -124,14 +124,14 @@ def test_who_comes_late_is_not_held_up_by_a_long_pause(
     monkeypatch: pytest.MonkeyPatch, looks: list[int]
 ) -> None:
     monkeypatch.setattr(waiting, "_LONGEST_PAUSE_SECONDS", AN_HOUR_SECONDS)
-    forever, late = create_many(2)
-    with waiters([forever]) as results:
+    early, late = create_many(2)
+    with waiters([early]) as results:
         until(lambda: bool(looks))
-        (crowd,) = waiting._crowds.values()
+        crowd = waiting._crowds[None, waiting._place()]
         with crowd._lock:
             crowd._pause_seconds = AN_HOUR_SECONDS  # as if it had grown for that long
         until(lambda: crowd._looks_at > monotonic() + AN_HOUR_SECONDS / 2)
-        complete(forever, late)
+        complete(early, late)
         started = monotonic()
         assert RunHandle(late.pk).result(timeout=2 * PATIENCE_SECONDS) == "process-order"
         assert monotonic() - started < PATIENCE_SECONDS
@@ -188,16 +188,25 @@ def test_two_who_come_first_at_once_wait_together(monkeypatch: pytest.MonkeyPatc
 
 FORK = """
 import os
-from concurrent.futures import ThreadPoolExecutor
+import signal
+import threading
 from django_openworkflow import waiting
 
 def come():
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(waiting._crowd_of, None, ("default", "default")).result(10)
+    return waiting._crowd_of(None, ("default", "default"))
+
+def found_slowly():
+    with waiting._founding:
+        is_founding.set()
+        may_end.wait(0.2)  # the fork waits until then
 
 crowd = come()
+is_founding, may_end = threading.Event(), threading.Event()
+threading.Thread(target=found_slowly).start()
+assert is_founding.wait(10)
 child = os.fork()
 if child == 0:
+    signal.alarm(10)  # ends it if it waits for ever
     os._exit(come() is crowd)
 assert os.waitpid(child, 0)[1] == 0
 assert come() is crowd
@@ -205,6 +214,7 @@ assert come() is crowd
 
 
 def test_a_child_process_waits_with_nobody_of_its_parents() -> None:
+    """And for no lock that another thread held when the process was forked."""
     subprocess.run([sys.executable, "-c", FORK], check=True, timeout=PATIENCE_SECONDS)  # noqa: S603 - our own
 
 

@@ -28,19 +28,20 @@ class Plan:
     runs: int
     restarts: int
     longest_pause_seconds: float
+    body_seconds: float = 0.1
     workers: int = 2
     quiet_seconds: float = 180
 
 
 SIZES: Final = {
-    "small": Plan(runs=60, restarts=2, longest_pause_seconds=1),
+    "small": Plan(runs=60, restarts=2, longest_pause_seconds=1, body_seconds=0.4),
     "full": Plan(runs=2_000, restarts=20, longest_pause_seconds=3),
 }
 
 
 def measure(arena: Arena, plan: Plan) -> Findings:
     """Restart while they work, then wait for the rest."""
-    many_steps.start_many([{"count": 3, "seconds": 0.1}] * plan.runs)
+    many_steps.start_many([{"count": 3, "seconds": plan.body_seconds}] * plan.runs)
     busy = 0
     with Fleet(arena.folder, concurrency=10) as fleet:
         fleet.start(plan.workers)

@@ -43,7 +43,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
         put_back += len(sweeps.put_back_unknown(store_for(DEFAULT_DB_ALIAS), known=()))
     rows.update(available_at=clock.moment())
     effects = Effects(arena.folder / "effects")
-    with Fleet(arena.folder, concurrency=1, RELIABILITY_LEASE_SECONDS="1") as fleet:
+    with Fleet(arena.folder, concurrency=1, RELIABILITY_LEASE_SECONDS="3") as fleet:
         for _ in range(plan.kills):
             doomed = fleet.start()
 
@@ -74,7 +74,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
         wrong={
             "tries_missing_or_too_many": abs(tries - wanted),
             "attempts_recorded_wrongly": abs(recorded - wanted),
-            "kills_that_hit_nobody": plan.kills - run.takeovers,
+            "kills_that_hit_nobody": max(0, plan.kills - run.takeovers),
             "not_put_back": plan.undeployed - put_back,
         },
     )

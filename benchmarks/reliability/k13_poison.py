@@ -36,7 +36,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
     many_steps.start_many([{"count": 3, "seconds": 0.05}] * (plan.others - companions))
     crashed = 0
     environment = {
-        "RELIABILITY_LEASE_SECONDS": "1",
+        "RELIABILITY_LEASE_SECONDS": "3",
         "RELIABILITY_MAX_CRASHES": str(_MOST_CRASHES),
     }
     with Fleet(arena.folder, concurrency=_SLOTS, **environment) as fleet:

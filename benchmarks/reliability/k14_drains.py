@@ -14,7 +14,7 @@ from benchmarks.reliability.effects import Effects
 from benchmarks.reliability.fleet import Fleet
 from benchmarks.reliability.judge import failed_attempts, lost
 from benchmarks.reliability.tasks import many_steps
-from django_openworkflow.models import WorkflowRun
+from django_openworkflow.models import WorkerProcess, WorkflowRun
 
 _GRACE_SECONDS: Final = 10
 _BODY_SECONDS: Final = 0.3
@@ -36,11 +36,12 @@ def measure(arena: Arena, plan: Plan) -> Findings:
     effects = Effects(arena.folder / "effects")
     seconds: list[float] = []
     at_work = not_ended = 0
-    with Fleet(arena.folder, concurrency=5) as fleet:
+    with Fleet(arena.folder, concurrency=5, RELIABILITY_LEASE_SECONDS="30") as fleet:
         grace = ("--grace", str(_GRACE_SECONDS))
         fleet.start(1, *grace)
         for _ in range(plan.signals):
             fleet.start(1, *grace)
+            wait_until(lambda: WorkerProcess.objects.count() == len(fleet.alive), seconds=30)
             batch = [{"count": 4, "seconds": _BODY_SECONDS}] * plan.runs_per_signal
             many_steps.start_many(batch)
             oldest = fleet.alive[0]

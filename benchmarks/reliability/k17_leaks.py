@@ -9,7 +9,7 @@ from typing import Final
 
 from django.db import connection
 
-from benchmarks.reliability.arena import Arena, Findings
+from benchmarks.reliability.arena import Arena, Findings, wait_until
 from benchmarks.reliability.fleet import Fleet
 from benchmarks.reliability.judge import lost
 from benchmarks.reliability.tasks import many_steps
@@ -20,7 +20,7 @@ _GROWTH: Final = 1.10
 _LOOK_SECONDS: Final = 0.2
 _SAMPLE: Final = """
 SELECT count(*), count(*) FILTER (
-    WHERE state = 'idle in transaction' AND state_change < clock_timestamp() - interval '1 s')
+    WHERE state = 'idle in transaction' AND state_change < clock_timestamp() - interval '5 s')
 FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
@@ -46,6 +46,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
         later = _execute(plan.runs)
         large = _kilobytes(worker.pid)
     connections, idle = max(connections, later[0]), idle + later[1]
+    wait_until(lambda: _sample()[0] == 0, seconds=20)  # the server ends them a little later
     left = _sample()[0]
     return Findings(
         facts={

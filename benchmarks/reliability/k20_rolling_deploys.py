@@ -55,7 +55,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
         misfits.update(unfit.values_list("pk", flat=True))
         return not WorkflowRun.objects.active().exists()
 
-    with Fleet(arena.folder, concurrency=5) as fleet:
+    with Fleet(arena.folder, concurrency=5, RELIABILITY_LEASE_SECONDS="30") as fleet:
         for _ in range(plan.workers):
             _start(fleet, "1")
         _start_runs(plan)

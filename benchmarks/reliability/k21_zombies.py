@@ -38,7 +38,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
     with Fleet(arena.folder, concurrency=_RUNS, RELIABILITY_LEASE_SECONDS="1") as fleet:
         fleet.start(2)
         for _ in range(plan.rounds):
-            many_steps.start_many([{"count": 3, "seconds": 0.3}] * _RUNS)
+            many_steps.start_many([{"count": 6, "seconds": 0.5}] * _RUNS)
             zombie = _one_at_work(fleet, effects)
             if zombie is not None:
                 zombie.send(signal.SIGSTOP)

@@ -198,7 +198,7 @@ def _written(
 
 def _has_made_due(operation: Operation, receipt: Receipt) -> bool:
     """Whether this may have made another run due, or its own for another worker."""
-    if receipt.verdict is not Verdict.ACCEPTED:
+    if receipt.verdict is Verdict.BUSY:  # a refused one may have been written in a turn before
         return False
     match operation:
         case RunCompleted() | RunFailed():

@@ -49,7 +49,8 @@ def test_the_tables_numbers_have_the_originals_name_and_ours() -> None:
 def test_the_database_is_asked_once_in_a_while_however_many_scrape(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    patient, eager = TableCollector(kept_seconds=600), TableCollector(kept_seconds=0)
+    monkeypatch.setattr(tables, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    patient, eager = TableCollector(), TableCollector(kept_seconds=0)
     for collector in (patient, eager):
         scrape(collector)
     WorkflowRunFactory.create()

@@ -85,12 +85,13 @@ def test_a_mixed_fleet_executes_each_run_once(node: Node, journal: str) -> None:
         for _ in range(3):
             options = ("--concurrency", "2", "--verbosity", "0")
             stack.enter_context(worker_process(*options, settings="tests.interop.process.settings"))
-        wait_until(by_python.exists, "Python's start")
+        wait_until(by_python.exists, "Python's start", seconds=60)
         node.call("work", concurrency=4)
         wait_until(node_has_begun, "Node's start", seconds=60)
         wait_until(lambda: not active.exists(), "the end of all runs", seconds=120)
         node.call("rest")
     runs = WorkflowRun.objects.count()
+    assert runs >= 400
     assert Counter(WorkflowRun.objects.values_list("status", "attempts")) == {
         ("completed", 1): runs
     }

@@ -128,8 +128,10 @@ def test_an_idle_worker_asks_ever_less_often(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(worker, "_wait", counted)
     thread = threading.Thread(target=worker.run)
     thread.start()
-    wait_until(lambda: len(claims) >= 3, "the first claims")
-    thread.join(2)
-    worker.request_stop()
-    thread.join(10)
+    try:
+        wait_until(lambda: len(claims) >= 3, "the first claims")
+        thread.join(2)
+    finally:
+        worker.request_stop()
+        thread.join(10)
     assert len(claims) <= 20

@@ -15,6 +15,7 @@ from django_openworkflow.registry import registry
 from django_openworkflow.testing import run_until_idle
 from tests.factories import StepAttemptFactory, WorkflowRunFactory
 from tests.tables.rows import insert
+from tests.worker.workers import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -41,8 +42,7 @@ def test_the_statement_clock_goes_on_in_a_long_transaction() -> None:
     with transaction.atomic():
         first = WorkflowRunFactory.create(available_at=Now())
         older = WorkflowRun.objects.filter(pk=first.pk, created_at__lt=NowMilliseconds())
-        while not older.exists():
-            pass  # until the next millisecond
+        wait_until(older.exists, "the next millisecond")
         second = WorkflowRunFactory.create(available_at=Now())
     assert first.available_at is not None
     assert second.available_at is not None

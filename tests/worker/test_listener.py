@@ -1,4 +1,4 @@
-"""The listener: word of a cancel at once, a lost connection found again, a quick stop."""
+"""The listener: word of a cancel at once, a lost connection found again, a stop that wakes it."""
 
 from __future__ import annotations
 

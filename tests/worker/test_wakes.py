@@ -168,8 +168,13 @@ def fewest_commits(runs: int, concurrency: int) -> int:
 
 @on_postgresql
 @pytest.mark.usefixtures("unhurried")
-def test_a_run_of_three_steps_is_at_most_five_commits_alone_and_half_a_one_in_a_crowd() -> None:
+def test_a_run_of_three_steps_is_at_most_five_commits_alone() -> None:
+    """On a machine that keeps nobody waiting between two steps: a pause makes it one more."""
     assert fewest_commits(60, 1) <= 60 * 5
+
+
+@on_postgresql
+def test_a_run_of_three_steps_is_half_a_commit_in_a_crowd() -> None:
     assert fewest_commits(400, 50) <= 400 * 0.5
 
 

@@ -86,7 +86,7 @@ class Gate:
         """Enter, and wait."""
         self.calls += 1
         self._entered.set()
-        assert self._open.wait(PATIENCE_SECONDS)
+        assert self._open.wait(3 * PATIENCE_SECONDS)
         return result
 
     def wait_until_entered(self) -> None:

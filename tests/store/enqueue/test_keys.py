@@ -78,7 +78,9 @@ def test_a_key_used_again_after_a_day_finds_the_newer_run(process_order: Orders)
     keyed = process_order.using(idempotency_key="k")
     old = keyed.start(1)
     created_at = old.run.created_at
-    WorkflowRun.objects.filter(pk=old.id).update(created_at=created_at - timedelta(hours=25))
+    WorkflowRun.objects.filter(pk=old.id).update(
+        created_at=created_at - timedelta(hours=24, seconds=1)
+    )
     new = keyed.start(1)
 
     assert new != old
