@@ -74,7 +74,7 @@ def measure(arena: Arena, plan: Plan) -> Findings:
         wrong={
             "tries_missing_or_too_many": abs(tries - wanted),
             "attempts_recorded_wrongly": abs(recorded - wanted),
-            "kills_that_hit_nobody": max(0, plan.kills - run.takeovers),
+            "kills_that_hit_nobody": plan.kills - run.takeovers,
             "not_put_back": plan.undeployed - put_back,
         },
     )

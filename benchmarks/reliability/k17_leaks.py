@@ -20,7 +20,7 @@ _GROWTH: Final = 1.10
 _LOOK_SECONDS: Final = 0.2
 _SAMPLE: Final = """
 SELECT count(*), count(*) FILTER (
-    WHERE state = 'idle in transaction' AND state_change < clock_timestamp() - interval '5 s')
+    WHERE state = 'idle in transaction' AND state_change < clock_timestamp() - %s * interval '1 s')
 FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
@@ -28,26 +28,33 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """``warm_up`` runs before the first look at the size, then so many more."""
+    """``warm_up`` runs before the first look at the size, then so many more.
+
+    A transaction may be silent for ``silent_seconds``; a small machine's stall is no leak.
+    """
 
     warm_up: int
     runs: int
+    silent_seconds: int = 1
 
 
-SIZES: Final = {"small": Plan(warm_up=100, runs=150), "full": Plan(warm_up=1_000, runs=5_000)}
+SIZES: Final = {
+    "small": Plan(warm_up=100, runs=150, silent_seconds=5),
+    "full": Plan(warm_up=1_000, runs=5_000),
+}
 
 
 def measure(arena: Arena, plan: Plan) -> Findings:
     """Sample the server and the process while one worker executes them all."""
     with Fleet(arena.folder, concurrency=_CONCURRENCY) as fleet:
         worker = fleet.start()
-        connections, idle = _execute(plan.warm_up)
+        connections, idle = _execute(plan.warm_up, plan)
         small = _kilobytes(worker.pid)
-        later = _execute(plan.runs)
+        later = _execute(plan.runs, plan)
         large = _kilobytes(worker.pid)
     connections, idle = max(connections, later[0]), idle + later[1]
-    wait_until(lambda: _sample()[0] == 0, seconds=20)  # the server ends them a little later
-    left = _sample()[0]
+    wait_until(lambda: _sample(plan)[0] == 0, seconds=20)  # the server ends them a little later
+    left = _sample(plan)[0]
     return Findings(
         facts={
             "runs": plan.warm_up + plan.runs,
@@ -66,21 +73,21 @@ def measure(arena: Arena, plan: Plan) -> Findings:
     )
 
 
-def _execute(runs: int) -> tuple[int, int]:
+def _execute(runs: int, plan: Plan) -> tuple[int, int]:
     """Run so many; return the most connections, and how often one idled in a transaction."""
     many_steps.start_many([{"count": 3, "seconds": 0}] * runs)
     connections = idle = 0
     gives_up_at = time.monotonic() + 60 + runs * 0.2
     while WorkflowRun.objects.active().exists() and time.monotonic() < gives_up_at:
-        open_ones, idle_ones = _sample()
+        open_ones, idle_ones = _sample(plan)
         connections, idle = max(connections, open_ones), idle + idle_ones
         time.sleep(_LOOK_SECONDS)
     return connections, idle
 
 
-def _sample() -> tuple[int, int]:
+def _sample(plan: Plan) -> tuple[int, int]:
     with connection.cursor() as cursor:
-        cursor.execute(_SAMPLE)
+        cursor.execute(_SAMPLE, [plan.silent_seconds])
         row = cursor.fetchone()
     return (row[0], row[1])
 

@@ -231,7 +231,7 @@ def test_a_queue_that_no_live_worker_serves_is_a_problem(invoke: Invoke) -> None
     assert words.startswith('No live worker serves the queues of 1 active run: "slow".')
 
 
-@pytest.mark.parametrize(("seconds", "level"), [(30, "ok"), (62, "problem")])
+@pytest.mark.parametrize(("seconds", "level"), [(50, "ok"), (62, "problem")])
 def test_a_lease_that_ran_out_two_leases_ago_is_stuck(
     seconds: float, level: str, invoke: Invoke
 ) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group
 from django.db import connection
-from django.utils import timezone
 
 from django_openworkflow import AsyncStep, RunHandle, Step, asend_signal, workflow
 from django_openworkflow.exceptions import WorkflowCanceled
@@ -23,6 +21,7 @@ from tests.worker.workers import (
     SHORT_LEASE_SECONDS,
     Gate,
     attempts_of,
+    steal,
     wait_for_end,
     wait_until,
     work_until_idle,
@@ -247,9 +246,7 @@ def test_a_run_whose_lease_is_lost_is_interrupted_and_writes_nothing() -> None:
     handle = stolen.start()
     with working(lease_seconds=SHORT_LEASE_SECONDS):
         assert watched.entered.wait(PATIENCE_SECONDS)
-        in_an_hour = timezone.now() + timedelta(hours=1)
-        run = WorkflowRun.objects.filter(pk=handle.id)
-        run.update(worker_id="thief:token", available_at=in_an_hour)
+        steal(handle)
         wait_until(lambda: watched.ended_with, "the answer")
 
     assert (handle.status, handle.run.worker_id) == ("running", "thief:token")

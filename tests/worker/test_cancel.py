@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from tests.worker.workers import (
     SHORT_LEASE_SECONDS,
     Gate,
     attempts_of,
+    steal,
     wait_for_end,
     wait_until,
     work_until_idle,
@@ -148,9 +148,7 @@ def test_a_body_whose_run_has_another_worker_is_told_so() -> None:
     handle = stolen.start()
     with working(lease_seconds=SHORT_LEASE_SECONDS):
         wait_until(lambda: attempts_of(handle), "the body")
-        in_an_hour = clock.read("default") + timedelta(hours=1)
-        run = WorkflowRun.objects.filter(pk=handle.id)
-        run.update(worker_id="thief:token", available_at=in_an_hour)
+        steal(handle)
         wait_until(lambda: told, "the answer")
 
     assert (handle.status, handle.run.worker_id) == ("running", "thief:token")
