@@ -130,6 +130,16 @@ def notify(step: Step, facts: OrderFacts) -> None:
 # --- the way back -------------------------------------------------------------------------------
 
 
+@journaled
+def unreserve(step: Step) -> None:
+    """Give back the goods of an order that cannot be fulfilled.
+
+    A step, not a receiver of ``run_failed``: that is called once at most, and never if the worker
+    dies just then.
+    """
+    release(step.info.id, Order.Status.FAILED)
+
+
 def release(run_id: UUID, status: Order.Status) -> None:
     """Give back what the order of a run had reserved; a shipped order stays shipped."""
     with transaction.atomic():

@@ -6,7 +6,8 @@ from typing import Final, TypedDict
 from django.db import transaction
 
 from django_openworkflow import RetryPolicy, RunHandle, Step, workflow
-from testproject.shop.fulfilment import charge, notify, pack, reserve, ship, validate
+from django_openworkflow.exceptions import StepFailed
+from testproject.shop.fulfilment import charge, notify, pack, reserve, ship, unreserve, validate
 from testproject.shop.models import Order
 
 # How long a packed order waits for a change of mind before its card is charged.
@@ -34,6 +35,14 @@ class Fulfilled(TypedDict):
 @workflow("fulfil-order")
 def fulfil_order(step: Step, order_number: int) -> Fulfilled:
     """Check, reserve, pack, wait, charge, ship, tell. Until the charge, a cancel costs nobody."""
+    try:
+        return _fulfil(step, order_number)
+    except (StepFailed, PaymentDeclined):
+        step.run("unreserve", unreserve, step)
+        raise
+
+
+def _fulfil(step: Step, order_number: int) -> Fulfilled:
     facts = step.run("validate", validate, step, order_number)
     step.run("reserve", reserve, step, facts)
     step.run("pack", pack, step, facts)

@@ -41,7 +41,7 @@ from testproject.shop.workflows import fulfil_order, start_fulfilment
 
 WORKERS: Final = 3
 CONCURRENCY: Final = 8
-LEASE_SECONDS: Final = 4
+LEASE_SECONDS: Final = 6
 LONGEST_SECONDS: Final = 110.0
 NEWS_SECONDS: Final = 5.0
 

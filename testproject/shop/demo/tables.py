@@ -15,7 +15,7 @@ from testproject.shop.models import GatewayRequest
 Cell = str | int
 NOTHING = "-"
 # In the order of the workflow.
-STEPS = ("validate", "reserve", "pack", "cooling-off", "charge", "ship", "notify")
+STEPS = ("validate", "reserve", "pack", "cooling-off", "charge", "ship", "notify", "unreserve")
 
 
 @dataclass(frozen=True, slots=True)
