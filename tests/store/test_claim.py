@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -155,6 +156,21 @@ class TestWhich:
         run = WorkflowRunFactory.create(deadline_at=moment)
         assert claimed_ids(store, now=moment) == []
         assert claimed_ids(store, now=moment - timedelta(milliseconds=1)) == [run.pk]
+
+    @pytest.mark.parametrize("fraction", ["000", "120", "123"])
+    def test_a_run_is_due_in_the_very_millisecond_of_its_start(
+        self, store: Store, fraction: str
+    ) -> None:
+        """As the default of its column writes it, whatever fraction of a second that is."""
+        run = WorkflowRunFactory.create()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f'UPDATE "{WorkflowRun._meta.db_table}" SET available_at = %s',  # noqa: S608
+                [f"2026-01-01 00:00:05.{fraction}"],
+            )
+        moment = datetime(2026, 1, 1, 0, 0, 5, int(fraction) * 1000, tzinfo=UTC)
+        assert claimed_ids(store, now=moment - timedelta(milliseconds=1)) == []
+        assert claimed_ids(store, now=moment) == [run.pk]
 
 
 # --- what is written ----------------------------------------------------------------------------

@@ -35,6 +35,14 @@ def as_text(moment: datetime | None) -> str | None:
     return None if moment is None else str(moment.astimezone(UTC).replace(tzinfo=None))
 
 
+def as_bound(moment: datetime) -> str:
+    """Return a moment for ``<=`` and ``>`` with stored ones, which are compared as texts.
+
+    With all its digits: ``05.000``, as defaults of columns write it, would be later than ``05``.
+    """
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
 def as_created_at(moment: datetime) -> str:
     """Return a moment as the default of the column writes it: in that order are steps replayed."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "milliseconds")
@@ -67,7 +75,7 @@ class SqliteRows(BatchedRows):
             for sql, values in (
                 *_steps(batch, now, self.now - clock.offset()),
                 *_given_up(batch, self.now),
-                *_ended(batch, now),
+                *_ended(batch, now, as_bound(self.now)),
             ):
                 cursor.executemany(sql, values)
         for run_id in batch.parked:
@@ -146,7 +154,9 @@ def _given_up(batch: Batch, now: datetime) -> Iterator[tuple[str, list[tuple[Any
     )
 
 
-def _ended(batch: Batch, now: str | None) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+def _ended(
+    batch: Batch, now: str | None, bound: str
+) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
     for status, sql, ended in (
         (RunStatus.COMPLETED, statements.COMPLETE, batch.completed),
         (RunStatus.FAILED, statements.FAIL, batch.failed),
@@ -154,4 +164,4 @@ def _ended(batch: Batch, now: str | None) -> Iterator[tuple[str, list[tuple[Any,
         error = closing_error(status)
         yield statements.CLOSE_WAITS, [(error, now, now, now, run_id.hex) for run_id in ended]
         yield sql, [(payload, now, now, run_id.hex) for run_id, payload in ended.items()]
-        yield statements.WAKE_PARENT, [(now, now, run_id.hex, now) for run_id in ended]
+        yield statements.WAKE_PARENT, [(now, now, run_id.hex, bound) for run_id in ended]

@@ -15,7 +15,14 @@ from django_openworkflow.store.base import Store
 from django_openworkflow.store.batched import VERSION_MARK, BatchedTurn, known_names
 from django_openworkflow.store.levels import grouped
 from django_openworkflow.store.sqlite import statements
-from django_openworkflow.store.sqlite.rows import SqliteRows, as_ids, as_moment, as_text, fetch
+from django_openworkflow.store.sqlite.rows import (
+    SqliteRows,
+    as_bound,
+    as_ids,
+    as_moment,
+    as_text,
+    fetch,
+)
 from django_openworkflow.store.suspects import crashes_below, with_one_suspect
 
 if TYPE_CHECKING:
@@ -58,8 +65,8 @@ class SqliteStore(Store):
 
     def _due(self, request: ClaimRequest, at: datetime) -> list[str]:
         """Return the ids of due runs, level by level, as ``Store`` picks them."""
-        namespace, text = conf.namespace(), as_text(at)
-        levels = fetch(self.using, statements.DUE_LEVELS, *[namespace] * 5, text)
+        namespace, bound = conf.namespace(), as_bound(at)
+        levels = fetch(self.using, statements.DUE_LEVELS, *[namespace] * 5, bound)
         crashes = conf.get_settings().MAX_CRASHES - 1, crashes_below(request)
         known = json.dumps(known_names(request.workflows))
         picked: list[tuple[str, str, int]] = []
@@ -71,7 +78,7 @@ class SqliteStore(Store):
                 for row in fetch(
                     self.using,
                     statements.DUE,
-                    *(namespace, queue, priority, text, *crashes, text, VERSION_MARK, known),
+                    *(namespace, queue, priority, bound, *crashes, bound, VERSION_MARK, known),
                     free,
                 )
             ]
