@@ -83,7 +83,7 @@ def test_higher_priority_goes_first_and_then_the_oldest_due() -> None:
 
 @pytest.mark.django_db
 def test_upkeep_is_done_too() -> None:
-    overdue = WorkflowRunFactory.create(deadline_at=timezone.now())
+    overdue = WorkflowRunFactory.create(deadline_at=timezone.now() - timedelta(seconds=1))
     poisoned = WorkflowRunFactory.create(expired=True, crashes=4)
     unknown = WorkflowRunFactory.create(workflow_name="gone")
 

@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.utils import timezone
 
+from django_openworkflow import clock
 from django_openworkflow.exceptions import (
     OpenWorkflowError,
     RunNotCancelable,
@@ -32,6 +33,7 @@ from tests.factories import (
     ERROR,
     StepAttemptFactory,
 )
+from tests.worker.workers import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -40,7 +42,8 @@ class TestAnActiveRun:
     @each_door
     @pytest.mark.parametrize("trait", ACTIVE_TRAITS)
     def test_is_canceled(self, trait: str, cancel: Callable[..., WorkflowRun]) -> None:
-        run = make(trait, deadline_at=timezone.now() + timedelta(days=1))
+        now, day = timezone.now(), timedelta(days=1)
+        run = make(trait, deadline_at=now + day, created_at=now - day, updated_at=now - day)
         before = row(run)
         returned = cancel(run, reason="duplicate", actor="alice")
         after = row(run)
@@ -56,7 +59,7 @@ class TestAnActiveRun:
             "cancel_source": "api",
         }
         assert after["finished_at"] is not None
-        assert after["finished_at"] >= before["created_at"]
+        assert after["finished_at"] > before["created_at"]
         assert after["updated_at"] > before["updated_at"]
         assert {name: getattr(returned, name) for name in after} == after
 
@@ -84,9 +87,11 @@ class TestAnActiveRun:
         with monkeypatch.context() as patch:
             patch.setattr(timezone, "now", lambda: long_ago)
             WorkflowRun.objects.cancel(run)
+        first_end = row(run)["finished_at"]
+        wait_until(lambda: clock.read("default") > first_end, "the next millisecond")
         second = make("running")
         WorkflowRun.objects.cancel(second)
-        first_end, second_end = row(run)["finished_at"], row(second)["finished_at"]
+        second_end = row(second)["finished_at"]
         assert long_ago < first_end < second_end  # within one transaction of this test
 
     def test_is_found_canceled_afterwards(self) -> None:

@@ -15,12 +15,13 @@ from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from django_openworkflow import cancelling, querysets
+from django_openworkflow import cancelling, clock, querysets
 from django_openworkflow.exceptions import RunNotFound
 from django_openworkflow.models import SignalDelivery, StepAttempt, WorkflowRun
 from django_openworkflow.querysets import CancelOutcome
 from tests.factories import StepAttemptFactory, WorkflowRunFactory, create_many
 from tests.rollbacks import undone
+from tests.worker.workers import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -96,6 +97,8 @@ def both_ways(act: Callable[[], Any]) -> list[tuple[Any, list[str]]]:
     for model in (WorkflowRun, StepAttempt):
         model._base_manager.update(created_at=long_ago, updated_at=long_ago)
     known = {row[name] for row in all_rows() for name in {"id", *MOMENTS} & row.keys()} | {None}
+    begun_at = clock.read("default")
+    wait_until(lambda: clock.read("default") > begun_at, "a moment that is not yet known")
     results = []
     for is_fast in (True, False):
         with pytest.MonkeyPatch.context() as patch, undone():

@@ -148,7 +148,7 @@ def test_a_wrong_duration_can_be_caught_and_takes_no_name() -> None:
 def test_a_saved_sleep_that_cannot_be_read_or_has_ended_is_over(resume_at: Any) -> None:
     # As in the original: better awake than asleep for ever.
     sleeper("1h")
-    run = WorkflowRunFactory.create(parked=True, available_at=datetime.now(UTC))
+    run = WorkflowRunFactory.create(parked=True, available_at=database_now() - timedelta(seconds=1))
     StepAttemptFactory.create(
         workflow_run=run,
         step_name="pause",
@@ -163,7 +163,7 @@ def test_a_saved_sleep_that_cannot_be_read_or_has_ended_is_over(resume_at: Any) 
 
 def test_a_saved_sleep_of_a_time_zone_ends_when_it_ends_there() -> None:
     sleeper("1h")
-    run = WorkflowRunFactory.create(parked=True, available_at=datetime.now(UTC))
+    run = WorkflowRunFactory.create(parked=True, available_at=database_now() - timedelta(seconds=1))
     StepAttemptFactory.create(
         workflow_run=run,
         step_name="pause",

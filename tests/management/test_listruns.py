@@ -184,7 +184,7 @@ def test_the_table_says_what_each_run_waits_for_and_how_it_ended(invoke: Invoke)
             f"process-order      running    1       3h   parked {shown}",
         ),
         (
-            make("sleeping_legacy", available_at=timezone.now(), **old),
+            make("sleeping_legacy", available_at=timezone.now() - timedelta(seconds=1), **old),
             "process-order      sleeping   1       3h   parked due",
         ),
         (make("completed", **old), "process-order      completed  1       3h"),

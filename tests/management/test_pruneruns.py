@@ -58,7 +58,7 @@ def test_age_counts_from_the_end_not_from_the_beginning(invoke: Invoke) -> None:
 
 
 def test_age_follows_the_clock_of_the_database(invoke: Invoke) -> None:
-    run = ended(1)
+    run = ended(2)
     invoke("pruneruns", "--older-than", "30d")
     assert left() == {run.pk}
     advance("29d")

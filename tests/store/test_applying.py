@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from django_openworkflow import clock
 from django_openworkflow.identifiers import new_id
 from django_openworkflow.models import StepAttempt, WorkflowRun
+from django_openworkflow.store import step_writes
+from django_openworkflow.store.factory import store_for
 from django_openworkflow.store.operations import (
     Lease,
     Operation,
@@ -33,8 +36,11 @@ from tests.engine.turns import (
     write,
 )
 from tests.factories import StepAttemptFactory
+from tests.worker.workers import wait_until
 
 pytestmark = pytest.mark.django_db
+
+MILLISECOND = timedelta(milliseconds=1)
 
 # --- the fence ----------------------------------------------------------------------------------
 
@@ -187,6 +193,27 @@ def test_a_run_that_parks_wakes_for_the_earliest_of_what_it_waits_for() -> None:
 
     assert run.available_at == datetime.fromisoformat(ends["nap-2"])
     assert ends["nap-2"] < ends["nap-3"]
+
+
+def test_steps_of_one_turn_are_replayed_in_the_order_of_their_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether they are written by themselves or with others, and however long the turn takes."""
+    insert = step_writes.insert_attempt
+
+    def insert_late(*given: Any, **columns: Any) -> None:
+        turn_began_at = clock.read("default")
+        wait_until(lambda: clock.read("default") > turn_began_at + MILLISECOND, "a later moment")
+        insert(*given, **columns)
+
+    monkeypatch.setattr(step_writes, "insert_attempt", insert_late)
+    run, attempt, lease = held()
+    names = ("start", "signal-sent", "sleep", "wait")
+    operations = [OPERATIONS[name](lease, attempt.pk) for name in names]
+    write(*operations)
+
+    history = store_for("default").load_history([run.pk])[run.pk]
+    assert [each.step_name for each in history] == ["body", "new", "send", "nap", "wait"]
 
 
 # --- the ends of waits --------------------------------------------------------------------------

@@ -109,8 +109,11 @@ def test_a_turn(scene: Scene, turn: list[Asked], *, is_open: bool) -> None:
                     worker_name="claimer", limit=RUNS, lease_seconds=1200, workflows=[("w", None)]
                 ),
             )
-        # Runs that the turn itself makes due are due by the clock of the statement that does it.
+        # Runs that the turn itself makes due are due by the clock of the statement that does it,
+        # and steps that it starts begin by that: at once or one after the other.
         result.claimed.sort(key=lambda run: run.lease.run_id)
+        for history in result.histories.values():
+            history.sort(key=lambda attempt: attempt.id)
         return result
 
     answer = same_outcome(scene, act)

@@ -82,8 +82,8 @@ def test_slots_are_those_of_live_workers_and_used_by_what_is_under_a_lease() -> 
             workflows=[],
             heartbeat_at=clock.read("default") - timedelta(seconds=age),
         )
-    make(running=True)
-    make(running=True, queue="mail", priority=7)
+    make(running=True, due=timedelta(seconds=-20))
+    make(running=True, due=timedelta(seconds=-20), queue="mail", priority=7)
     make(running=True, due=timedelta(minutes=1))  # its lease has run out
     make(parked=True)
     make()

@@ -154,7 +154,7 @@ def test_only_due_runs_that_no_live_worker_knows_are_put_back(
 
 def test_a_run_that_was_asleep_is_put_back_with_its_history(store: Store) -> None:
     run = WorkflowRunFactory.create(
-        workflow_name="gone", parked=True, available_at=clock.read("default")
+        workflow_name="gone", parked=True, available_at=clock.read("default") - SECOND
     )
     StepAttemptFactory.create(workflow_run=run, sleep=True)
     put_back(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -152,7 +153,7 @@ def test_a_child_that_fails_by_its_deadline_wakes_its_parent(slow: Workflow[[], 
 def test_a_child_that_is_a_poison_pill_wakes_its_parent(slow: Workflow[[], str]) -> None:
     handle = start_parent(slow)
     WorkflowRun.objects.filter(workflow_name="slow").update(
-        worker_id="dead", available_at=database_now(), crashes=4
+        worker_id="dead", available_at=database_now() - timedelta(seconds=1), crashes=4
     )
     run_until_idle()
 

@@ -43,11 +43,6 @@ def as_bound(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-def as_created_at(moment: datetime) -> str:
-    """Return a moment as the default of the column writes it: in that order are steps replayed."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "milliseconds")
-
-
 def as_moment(stored: datetime | str | None) -> datetime | None:
     """Return a stored moment, whether or not Django has read the text already."""
     if stored is None:
@@ -124,7 +119,6 @@ def _started(batch: Batch, now: str | None, unshifted: datetime) -> list[tuple[A
             None if row.status == StepStatus.RUNNING else now,
             namespace,
             begun_at,
-            as_created_at(unshifted),
             begun_at,
         )
         for row in batch.started.values()

@@ -28,13 +28,15 @@ SELECT id, status, worker_id, crashes, released_by
 # --- step attempts --------------------------------------------------------------------------------
 
 # A row that is there already was written by a turn whose reply was lost; if this attempt has ended
-# in the meantime, that is still to be written.
+# in the meantime, that is still to be written. "created_at" is the moment of this statement, in the
+# form of the column's default: in its order are steps replayed, also those of one turn.
 START: Final = statement("""
 INSERT INTO {step} AS step
        (id, workflow_run_id, step_name, kind, worker_id, has_undo, context, status, output, error,
-        finished_at, namespace_id, started_at, created_at, updated_at,
+        finished_at, namespace_id, started_at, updated_at, created_at,
         config, interruptions, is_late)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '{{}}', 0, 0)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+        STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW'), '{{}}', 0, 0)
     ON CONFLICT (id) DO UPDATE
    SET status = excluded.status, output = excluded.output, error = excluded.error,
        finished_at = excluded.finished_at, updated_at = excluded.finished_at
