@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -69,8 +70,10 @@ def test_an_undo_that_fails_is_tried_again(define: Any) -> None:
     log: list[str] = []
     _, cleanup = canceled(define(Undo(log), Undo(log, failures=2)))
     run_until_idle()
-    assert (log, cleanup.status) == (["1"], "pending")
-    assert cleanup.run.error["message"] == "cannot undo 1"
+    run = cleanup.run
+    assert (run.status, run.error["message"]) == ("pending", "cannot undo 1")
+    assert run.available_at is not None
+    assert run.available_at - run.updated_at >= timedelta(seconds=1)  # and not at once
     tick("1s")
     tick("2s")
 
