@@ -95,7 +95,8 @@ def break_up(trio: Trio, action: Callable[[], Any]) -> Ending:
             stubborn.ask_for_the_other()
         met = ending(acting)
         ending(stubborn.action).told()
-    wait_until(lambda: deadlocks() == before + 1, "the deadlock to be counted")
+    # More than one, if what is done again has the first lock before the other one wakes up.
+    wait_until(lambda: deadlocks() > before, "the deadlock to be counted")
     return met
 
 
@@ -162,8 +163,8 @@ def test_a_transaction_step_begins_again_and_has_not_failed() -> None:
             gate.open()
             assert handle.result(timeout=PATIENCE_SECONDS) == "done"
             ending(stubborn.action).told()
-    assert gate.calls == 2
+    assert gate.calls >= 2
     assert Group.objects.count() == 1
-    wait_until(lambda: deadlocks() == before + 1, "the deadlock to be counted")
+    wait_until(lambda: deadlocks() > before, "the deadlock to be counted")
     attempt = StepAttempt.objects.get(workflow_run=handle.id)
     assert (attempt.status, attempt.error, handle.run.crashes) == ("completed", None, 0)
