@@ -13,6 +13,9 @@ from testproject.shop.workflows import fulfil_order
 
 @receiver(run_canceled, dispatch_uid="shop.run_canceled")
 def release_canceled_order(run: WorkflowRun, **_facts: Any) -> None:
-    """Give back the goods of a canceled order, whoever canceled it and from where."""
+    """Give back the goods of a canceled order, whoever canceled it and from where.
+
+    Called once at most: not if the process that cancels dies just then.
+    """
     if run.workflow_name == fulfil_order.name:
         release(run.pk, Order.Status.CANCELED)

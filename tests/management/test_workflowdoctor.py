@@ -240,7 +240,7 @@ def test_a_lease_that_ran_out_two_leases_ago_is_stuck(
     assert [each for each, _ in told(invoke("workflowdoctor"), "stuck")] == [level]
 
 
-@pytest.mark.parametrize(("seconds", "level"), [(52, "ok"), (62, "problem")])
+@pytest.mark.parametrize(("seconds", "level"), [(52, "ok"), (61, "problem")])
 def test_a_run_that_is_due_for_more_than_a_minute_beside_live_workers_is_stuck(
     seconds: float, level: str, invoke: Invoke
 ) -> None:

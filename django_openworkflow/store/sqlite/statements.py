@@ -17,8 +17,6 @@ def statement(sql: str) -> str:
     return sql.format(run=f'"{WorkflowRun._meta.db_table}"', step=f'"{StepAttempt._meta.db_table}"')
 
 
-CLOCK: Final = "SELECT STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW')"
-
 READ: Final = statement("""
 SELECT id, status, worker_id, crashes, released_by
   FROM {run}
